@@ -1,0 +1,195 @@
+"""Floor 4. The student expanded on its teacher's graph, the same quantities measured, and their difference."""
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+
+from . import _checks as check
+from .ladder import Ladder
+from .student import Student, correlate
+from .teacher import Teacher
+
+
+@dataclass(frozen=True, eq=False)
+class Expansion:
+    """Tables of a student on a teacher's graph, lists by level; `expand` predicts them, `measure` measures them.
+
+    F[l] E[f_j | z_α], D[l] E[f'_j | z_α], H[l] E[h_j | z_α], G[l] E[g_j | z_α], U[l] E[u_j | z_α]:
+        (..., R_l, m_l, n_l); g is MINUS the loss gradient with respect to h
+    below[l] E[f_k | z_α] for the children's nodes: (..., R_l, C_l, m_l, n_{l-1})
+    dW[l] E[f_k g_j], like W[l]: the expected descent direction; db[l] E[g_j]: (..., R_l, n_l)
+    """
+
+    F: list
+    D: list
+    H: list
+    below: list
+    G: list = None
+    U: list = None
+    dW: list = None
+    db: list = None
+
+
+def expand(student, teacher, gates="mean"):
+    """The forward recursion, from the leaves up.
+
+        H_α = Σ_{β ∈ ch(α)} P_αβ F_β W_βα + b_α,   F_α = D_α ∘ H_α,   F at the leaves = features
+
+    gates : "mean", D = 1[H > 0] (the reduced model), or a list by level of tables D such as `measure(...).D`.
+    D is 1 at the top and in a linear student. Returns an `Expansion` of F, D, H, below; states of prior 0 hold 0.
+    Raises `ValueError` where student, teacher or gates do not fit. Source: Tian (2018), Theorem 3; chapter `expansion`.
+    """
+    _check_pair(student, teacher)
+    depth = student.hierarchy.depth
+    given = None if isinstance(gates, str) and gates == "mean" else _check_gates(gates, student, teacher)
+    F, D, H, below = [teacher.features], [None], [None], [None]
+    for l in range(1, depth + 1):
+        below.append(teacher.up(l, F[-1]))
+        H.append(teacher.masked(l, student.incoming(l, below[-1])))
+        D.append(teacher.masked(l, student.gate(l, H[-1]) if given is None or l == depth else given[l]))
+        F.append(H[-1] if l == depth else D[-1] * H[-1])
+    return Expansion(F, D, H, below)
+
+
+def backward(expansion, student, teacher):
+    """The backward recursion, from the top down; returns the expansion with G and U.
+
+        G_ω = target - F_ω,   U_β = Σ_{α ∈ pa(β)} P^b_βα G_α W_βα^T,   G_β = D_β ∘ U_β
+
+    Source: Tian (2018), Theorem 3; chapter `expansion`.
+    """
+    _check_pair(student, teacher)
+    U = [None] * student.hierarchy.depth + [teacher.target - expansion.F[-1]]
+    G = list(U)
+    for l in range(student.hierarchy.depth, 1, -1):
+        U[l - 1] = teacher.down(l, student.outgoing(l, G[l]))
+        G[l - 1] = expansion.D[l - 1] * U[l - 1]
+    return replace(expansion, G=G, U=U)
+
+
+def weight_update(expansion, teacher):
+    """The expected descent direction, list by level like W:  ΔW_βα = (P_αβ F_β)^T Λ_α G_α.
+
+    Needs `backward` first. Source: Tian (2018), Theorem 3; chapter `expansion`.
+    """
+    _check_backward(expansion)
+    return [None] + [correlate(below, g, p) for below, g, p in
+                     zip(expansion.below[1:], expansion.G[1:], teacher.prior[1:])]
+
+
+def bias_update(expansion, teacher):
+    """The expected descent direction of the biases, list by level:  Δb_α = Σ_z P(z_α) G_α[z]."""
+    _check_backward(expansion)
+    return [None] + [(p[:, None] @ g)[..., 0, :] for p, g in zip(teacher.prior[1:], expansion.G[1:])]
+
+
+def reduced_loss(expansion, teacher):
+    """½ Σ_z P(z_ω) ‖F_ω(z) - target(z)‖², one number a student: what the reduced model descends on. Chapter `dynamics`."""
+    return ((expansion.F[-1] - teacher.target).square().sum(-1) * teacher.prior[-1]).sum((-2, -1)) / 2
+
+
+def measure(student, ladder):
+    """The same tables, measured: the real network runs on every row of the ladder, then means are taken given z.
+
+    Returns an `Expansion` with all fields; dW is the true E[f_k g_j], what autograd gives for ½‖f_ω - e_y‖².
+    """
+    if not isinstance(ladder, Ladder):
+        raise TypeError(f"ladder must be a Ladder; found {type(ladder).__name__}")
+    _check_pair(student, ladder.teacher())
+    f, gates, h, u, g = student.propagate(ladder.inputs, ladder.labels)
+    h0, levels = student.hierarchy, range(1, student.hierarchy.depth + 1)
+
+    def means(x):
+        return [None] + [ladder.mean(l, x[l]) for l in levels]
+    return Expansion(
+        F=[ladder.mean(0, f[0])] + means(f)[1:], D=means(gates), H=means(h), G=means(g), U=means(u),
+        below=[None] + [ladder.mean_above(l, f[l - 1]) for l in levels],
+        dW=[None] + [correlate(h0.gather(l, f[l - 1], -3), g[l], ladder.weights) for l in levels],
+        db=[None] + [(ladder.weights @ g[l]) for l in levels])
+
+
+class Residuals(NamedTuple):
+    """Truth minus recursion, taken apart: lists by level of dicts of named parts that add up to "total"."""
+
+    F: list
+    G: list
+    dW: list
+
+
+def residuals(student, ladder, gates="mean"):
+    """The exact error of the recursion on a ladder, by cause; entries as F, G and dW of an `Expansion`.
+
+        F:  gate Cov(f',h|z) + focus D∘Σ(E[f_β|z] - P F)W + inherited D∘ΣP(F - F^r)W + gate table (D - D^r)∘H^r
+        G:  gate Cov(f',u|z) + broadness D∘(U - ΣP^b G W^T) + inherited D∘ΣP^b(G - G^r)W^T + gate table (D - D^r)∘U^r
+        dW: focus (E[f_β|z] - P F)^T Λ G + decorrelation ΣP(z)Cov(f_k, g_j|z) + inherited (the errors of F and G)
+
+    True tables bare, those of the recursion with ^r. The top is linear, and its G inherits minus the error of F.
+    gates : as in `expand`. Source: chapter `expansion`, error decomposition.
+    """
+    t, teacher = measure(student, ladder), ladder.teacher()
+    r = backward(expand(student, teacher, gates), student, teacher)
+    dW, depth = weight_update(r, teacher), student.hierarchy.depth
+    out = Residuals([None], [None] * (depth + 1), [None])
+    for l in range(1, depth + 1):
+        expected, error = teacher.up(l, t.F[l - 1]), teacher.up(l, t.F[l - 1] - r.F[l - 1])
+        out.F.append(dict(
+            gate=t.F[l] - t.D[l] * t.H[l],
+            focus=t.D[l] * student.weigh(l, t.below[l] - expected),
+            inherited=t.D[l] * student.weigh(l, error),
+            **{"gate table": (t.D[l] - r.D[l]) * r.H[l]}, total=t.F[l] - r.F[l]))
+        out.dW.append(dict(
+            focus=correlate(t.below[l] - expected, t.G[l], teacher.prior[l]),
+            decorrelation=t.dW[l] - correlate(t.below[l], t.G[l], teacher.prior[l]),
+            inherited=correlate(error, t.G[l], teacher.prior[l])
+            + correlate(r.below[l], t.G[l] - r.G[l], teacher.prior[l]), total=t.dW[l] - dW[l]))
+    zero = torch.zeros_like(r.G[depth])
+    out.G[depth] = dict(gate=zero, broadness=zero, inherited=r.F[depth] - t.F[depth],
+                        **{"gate table": zero}, total=t.G[depth] - r.G[depth])
+    for l in range(depth - 1, 0, -1):
+        expected = teacher.down(l + 1, student.outgoing(l + 1, t.G[l + 1]))
+        error = teacher.down(l + 1, student.outgoing(l + 1, t.G[l + 1] - r.G[l + 1]))
+        out.G[l] = dict(
+            gate=t.G[l] - t.D[l] * t.U[l],
+            broadness=t.D[l] * (t.U[l] - expected),
+            inherited=t.D[l] * error,
+            **{"gate table": (t.D[l] - r.D[l]) * r.U[l]}, total=t.G[l] - r.G[l])
+    return out
+
+
+def _check_pair(student, teacher):
+    if not isinstance(student, Student):
+        raise TypeError(f"student must be a Student; found {type(student).__name__}")
+    if not isinstance(teacher, Teacher):
+        raise TypeError(f"teacher must be a Teacher; found {type(teacher).__name__}")
+    check.same_hierarchy("student", student.hierarchy, "teacher", teacher.hierarchy)
+    for what, level, n in (("features", 0, teacher.features.shape[-1]), ("classes", -1, teacher.target.shape[-1])):
+        if student.widths[level] != n:
+            raise ValueError(f"widths[{level}] of the student must be the teacher's number of {what}, {n}; "
+                             f"found {student.widths[level]}")
+    if student.dtype != teacher.dtype:
+        raise TypeError(f"student and teacher must have one dtype; found {student.dtype} and {teacher.dtype} "
+                        f"(move one with .to)")
+
+
+def _check_gates(gates, student, teacher):
+    """A list of tables D, one a level between leaves and top, with entries in [0, 1]."""
+    if isinstance(gates, str):
+        raise ValueError(f'gates must be "mean" or a list by level of tables D; found {gates!r}')
+    gates = check.levels("gates", gates, student.hierarchy.depth)
+    for l in range(1, student.hierarchy.depth):
+        gates[l] = check.real(f"gates[{l}]", gates[l], None, teacher.dtype, teacher.prior[0].device)
+        want = (teacher.hierarchy.regions[l], teacher.states[l], student.widths[l])
+        if tuple(gates[l].shape[-3:]) != want:
+            raise ValueError(f"gates[{l}] must end in shape {want}; found {tuple(gates[l].shape)}")
+        bad = (gates[l].detach() < -1e-9) | (gates[l].detach() > 1 + 1e-9)
+        if bad.any():
+            raise ValueError(f"{check.at(f'gates[{l}]', check.first(bad))} must lie in [0, 1]; "
+                             f"found {gates[l][check.first(bad)].item():g}")
+    return gates
+
+
+def _check_backward(expansion):
+    if not isinstance(expansion, Expansion):
+        raise TypeError(f"expansion must be an Expansion; found {type(expansion).__name__}")
+    if expansion.G is None:
+        raise ValueError("expansion must hold G; found None (call backward first)")

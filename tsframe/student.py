@@ -1,0 +1,147 @@
+"""Floor 3. The student: a deep locally connected ReLU network on a hierarchy of receptive fields."""
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from . import _checks as check
+from .hierarchy import Hierarchy
+
+
+class Student(nn.Module):
+    """A locally connected network; weights are not shared between regions.
+
+        h_j = Σ_{β ∈ ch(α)} Σ_{k ∈ β} w_kj f_k + b_j,   f_j = relu(h_j),   linear at the top
+
+    Parameters
+    ----------
+    hierarchy : Hierarchy
+    widths : nodes per region by level: features at the leaves, ..., classes at the top
+    ensemble : sizes of leading axes, e.g. (32,): that many students in one object
+    activation : "relu" or "linear"
+    norm : None (batch normalisation is not part of this version)
+    bias : whether there are biases; they start at 0
+    seed : int or torch.Generator; weights start as normal(0, gain / (C n)), gain 2 under a ReLU and 1 at the top
+
+    W[l] (..., R_l, C_l, n_{l-1}, n_l) and b[l] (..., R_l, n_l) are float64 parameters; W[0] and b[0] are None.
+    Called on inputs (N, R_0, n_0) it returns the activations by level, (..., N, R_l, n_l).
+    Source: Tian (2018); chapter `networks`.
+    """
+
+    def __init__(self, hierarchy, widths, *, ensemble=(), activation="relu", norm=None, bias=False, seed):
+        super().__init__()
+        if not isinstance(hierarchy, Hierarchy):
+            raise TypeError(f"hierarchy must be a Hierarchy; found {type(hierarchy).__name__}")
+        widths = check.levels("widths", widths, hierarchy.depth, first_is_none=False)
+        self.hierarchy = hierarchy
+        self.widths = [check.count(f"widths[{l}]", n) for l, n in enumerate(widths)]
+        if not isinstance(ensemble, (list, tuple)):
+            raise TypeError(f"ensemble must be a tuple of sizes; found {type(ensemble).__name__} {ensemble!r}")
+        self.ensemble = tuple(check.count(f"ensemble[{i}]", n) for i, n in enumerate(ensemble))
+        self.activation = check.choice("activation", activation, ("relu", "linear"))
+        self.norm = check.choice("norm", norm, (None,))
+        if not isinstance(bias, bool):
+            raise TypeError(f"bias must be True or False; found {bias!r}")
+        rng = check.generator(seed)
+        for l in range(1, hierarchy.depth + 1):
+            (regions, fan), k, j = hierarchy.children[l].shape, self.widths[l - 1], self.widths[l]
+            gain = 2 if activation == "relu" and l < hierarchy.depth else 1
+            w = torch.randn(*self.ensemble, regions, fan, k, j, generator=rng, dtype=torch.float64, device=rng.device)
+            self.register_parameter(f"W{l}", nn.Parameter(w.cpu() * (gain / (fan * k)) ** 0.5))
+            b = nn.Parameter(torch.zeros(*self.ensemble, regions, j, dtype=torch.float64)) if bias else None
+            self.register_parameter(f"b{l}", b)
+
+    @property
+    def W(self):
+        """Weights by level."""
+        return [None] + [self.get_parameter(f"W{l}") for l in range(1, len(self.widths))]
+
+    @property
+    def b(self):
+        """Biases by level; all None without them."""
+        return [None] + [getattr(self, f"b{l}") for l in range(1, len(self.widths))]
+
+    @property
+    def dtype(self):
+        return self.W1.dtype
+
+    def member(self, *index):
+        """One student of the ensemble, as a student of its own with a copy of its weights."""
+        if len(index) != len(self.ensemble):
+            raise IndexError(f"member needs one index per axis of the ensemble {self.ensemble}; found {index}")
+        solo = Student(self.hierarchy, self.widths, activation=self.activation, norm=self.norm,
+                       bias=self.b[1] is not None, seed=0).to(self.W1)
+        with torch.no_grad():
+            for name, value in solo.named_parameters():
+                value.copy_(self.get_parameter(name)[index])
+        return solo
+
+    def weigh(self, l, below):
+        """W f at level l: below (..., R_l, C_l, rows, n_{l-1}), what its regions see -> (..., R_l, rows, n_l)."""
+        return below.transpose(-3, -2).flatten(-2) @ self.W[l].flatten(-3, -2)
+
+    def incoming(self, l, below):
+        """h = W f + b, shapes as in `weigh`."""
+        return self.weigh(l, below) if self.b[l] is None else self.weigh(l, below) + self.b[l].unsqueeze(-2)
+
+    def outgoing(self, l, g):
+        """W^T g, the adjoint of `weigh`: g (..., R_l, rows, n_l) -> (..., R_l, C_l, rows, n_{l-1})."""
+        u = g @ self.W[l].flatten(-3, -2).transpose(-1, -2)
+        return u.unflatten(-1, self.W[l].shape[-3:-1]).transpose(-3, -2)
+
+    def gate(self, l, h):
+        """f' = 1[h > 0]; 1 at the top and in a linear student."""
+        return (h > 0).to(h) if self.activation == "relu" and l < self.hierarchy.depth else torch.ones_like(h)
+
+    def check_inputs(self, inputs):
+        """`inputs` as a tensor (N, R_0, n_0) of this student's dtype and device."""
+        return check.real("inputs", inputs, (None, self.hierarchy.leaves, self.widths[0]), self.dtype, self.W1.device)
+
+    def forward(self, inputs):
+        f = self._forward(self.check_inputs(inputs))[0]
+        return [x.transpose(-3, -2).expand(*self.ensemble, -1, -1, -1) for x in f]
+
+    def _forward(self, inputs):
+        """f, gates and h by level, regions before rows: (..., R_l, N, n_l)."""
+        f, gates, h = [inputs.transpose(0, 1)], [None], [None]
+        for l in range(1, self.hierarchy.depth + 1):
+            h.append(self.incoming(l, self.hierarchy.gather(l, f[-1], -3)))
+            gates.append(self.gate(l, h[-1]))
+            f.append(gates[-1] * h[-1])
+        return f, gates, h
+
+    def propagate(self, inputs, labels):
+        """Forward and backward pass, row by row: `Pass(f, gates, h, u, g)`, lists by level of (..., R_l, N, n_l).
+
+            g_ω = e_y - f_ω,   u_k = Σ_{α ∈ pa(β)} Σ_{j ∈ α} w_kj g_j,   g_k = f'_k u_k   (minus the loss gradient)
+        """
+        inputs = self.check_inputs(inputs)
+        labels = check.integers("labels", labels, (len(inputs),), self.widths[-1] - 1, "class indices")
+        f, gates, h = self._forward(inputs)
+        e_y = torch.nn.functional.one_hot(labels.to(inputs.device), self.widths[-1]).to(inputs)
+        u = [None] * self.hierarchy.depth + [e_y - f[-1]]
+        g = [None] * self.hierarchy.depth + [u[-1]]
+        for l in range(self.hierarchy.depth, 1, -1):
+            u[l - 1] = self.hierarchy.scatter(l, self.outgoing(l, g[l]), -3)
+            g[l - 1] = gates[l - 1] * u[l - 1]
+        return Pass(f, gates, h, u, g)
+
+    def __repr__(self):
+        many = f", ensemble {self.ensemble}" if self.ensemble else ""
+        return f"Student({self.hierarchy}, widths {' - '.join(map(str, self.widths))}, {self.activation}{many})"
+
+
+class Pass(NamedTuple):
+    """What `Student.propagate` returns: activations, gates, pre-activations, incoming signals, signals."""
+
+    f: list
+    gates: list
+    h: list
+    u: list
+    g: list
+
+
+def correlate(below, g, weights):
+    """Σ_rows weight f_k g_j: below (..., R, C, rows, k), g (..., R, rows, j), weights (R, rows) or (rows,) -> (..., R, C, k, j)."""
+    f = below.transpose(-3, -2)                                          # (..., R, rows, C, k)
+    return (f.flatten(-2).transpose(-1, -2) @ (g * weights[..., None])).unflatten(-2, f.shape[-2:])

@@ -1,0 +1,256 @@
+"""Floor 2. The teacher: a ladder of discrete summaries, given by its priors and its tables P."""
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+
+from . import _checks as check
+from .hierarchy import Hierarchy
+
+
+@dataclass(frozen=True, eq=False)
+class Teacher:
+    """Discrete summaries z_α over a hierarchy, as far as pairwise tables tell.
+
+        P_αβ[i, k] = P(z_β = k | z_α = i),   P(z_β) = P(z_α) P_αβ   for every parent α of β
+
+    Parameters
+    ----------
+    hierarchy : Hierarchy
+    prior : list by level, prior[l] (R_l, m_l); entries below the top may be None (computed from the tables)
+    P : list by level, P[0] None, P[l] (R_l, C_l, m_l, m_{l-1}), or an integer index (R_l, C_l, m_l) for a
+        deterministic table: state i of region r puts child c in state P[l][r, c, i]
+    features : (R_0, m_0, n_0), the leaf table F[0] = E[features | z]; identity by default
+    target : (m_L, classes), E[one-hot label | z_ω]; identity by default
+
+    A state of prior 0 is padding: its row may be 0, nothing depends on it, and F, G, D are 0 there. Priors and
+    tables must agree to 1e-9 (float64) or 1e-5 (float32). `expand` and the rest follow the dtype and device.
+    Raises `ValueError` naming table, row and sum. Source: Tian (2018); chapter `teachers`.
+    """
+
+    hierarchy: Hierarchy
+    prior: list
+    P: list
+    features: torch.Tensor = None
+    target: torch.Tensor = None
+
+    def __post_init__(self):
+        h = self.hierarchy
+        if not isinstance(h, Hierarchy):
+            raise TypeError(f"hierarchy must be a Hierarchy; found {type(h).__name__}")
+        prior = check.levels("prior", self.prior, h.depth, first_is_none=False)
+        P = check.levels("P", self.P, h.depth)
+        top = prior[-1]
+        if top is None:
+            raise ValueError(f"prior[{h.depth}] must be given: it is where the distribution starts")
+        dtype, device = ((top.dtype, top.device) if torch.is_tensor(top) and top.dtype in check.FLOATS
+                         else (torch.float64, None))
+
+        def real(name, value, shape):
+            return check.real(name, value, shape, dtype, device).clone()
+
+        def priors(l, value, states=None):
+            return check.probabilities(f"prior[{l}]", real(f"prior[{l}]", value, (h.regions[l], states)))
+
+        prior[-1] = priors(h.depth, top)
+        for l in range(h.depth, 0, -1):
+            P[l] = _table(f"P[{l}]", P[l], h.children[l].shape, prior[l], prior[l - 1], real)
+            prior[l - 1] = _prior_below(h, l, prior, P[l], priors)
+        for name, value in dict(prior=prior, P=P, live=[p > 0 for p in prior],
+                                states=[p.shape[1] for p in prior]).items():
+            object.__setattr__(self, name, value)
+
+        features = torch.eye(self.states[0]).repeat(h.leaves, 1, 1) if self.features is None else self.features
+        features = real("features", features, (h.leaves, self.states[0], None))
+        target = torch.eye(self.states[-1]) if self.target is None else self.target
+        target = check.probabilities("target", real("target", target, (self.states[-1], None)), self.live[-1][0])
+        object.__setattr__(self, "features", features * self.live[0][..., None])
+        object.__setattr__(self, "target", target * self.live[-1][0][:, None])
+
+    @classmethod
+    def latent_tree(cls, hierarchy, states=2, polarity=0.8, *, seed):
+        """States handed down edge by edge: P(z_β = z_α) = ρ + (1-ρ)/m, every other state (1-ρ)/m.
+
+        polarity : ρ in [-1/(m-1), 1], one number, or one per edge (list by level of (R_l, C_l)), or None: tables
+            with Dirichlet(1) rows drawn from `seed`. The prior of the top is uniform.
+        states : m, one number; with polarity None also a list by level
+        Overlapping fields are fine for symmetric tables (all priors are uniform), not for drawn ones.
+        """
+        if not isinstance(hierarchy, Hierarchy):
+            raise TypeError(f"hierarchy must be a Hierarchy; found {type(hierarchy).__name__}")
+        rng, depth = check.generator(seed), hierarchy.depth
+        if polarity is None:
+            if not hierarchy.is_tree:
+                raise ValueError("polarity must be given where fields overlap: drawn tables would give a shared "
+                                 f"region two different priors; found {hierarchy}")
+            m = list(states) if isinstance(states, (list, tuple)) else [states] * (depth + 1)
+            m = [check.count(f"states[{l}]", s) for l, s in enumerate(check.levels("states", m, depth, False))]
+            P = [None] + [_dirichlet((*hierarchy.children[l].shape, m[l], m[l - 1]), rng) for l in range(1, depth + 1)]
+        else:
+            m = [check.count("states", states)] * (depth + 1)
+            rho = check.levels("polarity", polarity, depth) if isinstance(polarity, (list, tuple)) else \
+                [None] + [torch.full(hierarchy.children[l].shape, check.number("polarity", polarity),
+                                     dtype=torch.float64) for l in range(1, depth + 1)]
+            P = [None] + [_symmetric(f"polarity[{l}]" if rho is polarity else "polarity",
+                                     check.real(f"polarity[{l}]", rho[l], tuple(hierarchy.children[l].shape)), m[l])
+                          for l in range(1, depth + 1)]
+        top = torch.full((1, m[-1]), 1 / m[-1], dtype=torch.float64)
+        return cls(hierarchy, [None] * depth + [top], P)
+
+    @property
+    def dtype(self):
+        return self.prior[0].dtype
+
+    def to(self, *args, **kwargs):
+        """The same teacher on another device or in another dtype, as `Tensor.to`."""
+        def move(x):
+            return None if x is None else x.to(*args, **kwargs) if x.is_floating_point() else x.to(
+                torch.empty(0).to(*args, **kwargs).device)
+        return Teacher(self.hierarchy, [move(p) for p in self.prior], [move(p) for p in self.P],
+                       move(self.features), move(self.target))
+
+    @cached_property
+    def reverse(self):
+        """P^b by level: reverse[l] (R_l, C_l, m_{l-1}, m_l), P(z_α = i | z_β = k) = P(z_α = i) P_αβ[i, k] / P(z_β = k)."""
+        out = [None]
+        for l in range(1, self.hierarchy.depth + 1):
+            joint = self.prior[l][:, None, :, None] * self.dense(l)
+            below = self.hierarchy.gather(l, self.prior[l - 1], -2)[..., None]
+            out.append(joint.transpose(-1, -2) / below.masked_fill(below == 0, 1))
+        return out
+
+    def dense(self, l):
+        """P[l] as a table, also where it is stored as an index."""
+        if self.P[l].is_floating_point():
+            return self.P[l]
+        table = torch.nn.functional.one_hot(self.P[l], self.states[l - 1]).to(self.dtype)
+        return table * self.live[l][:, None, :, None]
+
+    def up(self, l, x):
+        """P x: what level l expects of the children's tables. x (..., R_{l-1}, m_{l-1}, n) -> (..., R_l, C_l, m_l, n)."""
+        if self.P[l].is_floating_point():
+            return self.P[l] @ self.hierarchy.gather(l, x, -3)
+        return x.flatten(-3, -2)[..., self._rows[l], :]
+
+    def down(self, l, y):
+        """P^b y, summed over parents: the adjoint of `up` under the inner product weighted by P(z).
+
+        y (..., R_l, C_l, m_l, n) -> (..., R_{l-1}, m_{l-1}, n); 0 at states of prior 0.
+        """
+        y = y * self.prior[l][:, None, :, None]
+        if self.P[l].is_floating_point():
+            y = self.hierarchy.scatter(l, self.P[l].transpose(-1, -2) @ y, -3)
+        else:
+            shape = (*y.shape[:-4], self.hierarchy.regions[l - 1] * self.states[l - 1], y.shape[-1])
+            y = y.new_zeros(shape).index_add(-2, self._rows[l].flatten(), y.flatten(-4, -2)).unflatten(
+                -2, (self.hierarchy.regions[l - 1], self.states[l - 1]))
+        return y * self._per_prior[l - 1]
+
+    def masked(self, l, x):
+        """x (..., R_l, m_l, n) with 0 at states of prior 0."""
+        return x if self._full[l] else x * self.live[l][..., None]
+
+    @cached_property
+    def _full(self):
+        """Whether every state of a level has positive prior."""
+        return [bool(live.all()) for live in self.live]
+
+    @cached_property
+    def _rows(self):
+        """For index tables: the row of the child's state among all (region, state) rows of level l-1."""
+        return [None if p is None or p.is_floating_point() else
+                p + self.hierarchy.children[l].to(p.device)[..., None] * self.states[l - 1]
+                for l, p in enumerate(self.P)]
+
+    @cached_property
+    def _per_prior(self):
+        """1 / P(z) with 0 at states of prior 0, (R_l, m_l, 1) by level."""
+        return [torch.where(live, 1 / p, torch.zeros_like(p))[..., None] for p, live in zip(self.prior, self.live)]
+
+    def sample_states(self, n, *, seed):
+        """n draws of all summaries, from the top down: list by level of codes (n, R_l). One parent a region only."""
+        check.count("n", n, 0)
+        rng, h = check.generator(seed), self.hierarchy
+        if not h.is_tree:
+            raise ValueError("sampling needs one parent per region: pairwise tables do not define a joint law "
+                             f"where fields overlap; found {h}")
+        z = [None] * h.depth + [_draw(self.prior[-1].expand(n, 1, -1), rng)]
+        for l in range(h.depth, 0, -1):
+            r, c = torch.arange(h.regions[l])[:, None], torch.arange(h.children[l].shape[1])
+            rows = self.P[l][r, c, z[l][..., None]]                     # (n, R, C, m) or, for an index, (n, R, C)
+            below = _draw(rows, rng) if rows.is_floating_point() else rows
+            z[l - 1] = h.scatter(l, below, -1)                          # one parent each: a permutation
+        return z
+
+    def sample(self, n, *, seed):
+        """n inputs (n, R_0, n_0), the features of the leaves' states, and labels (n,) drawn from target[z_ω]."""
+        rng = check.generator(seed)
+        z = self.sample_states(n, seed=rng)
+        labels = _draw(self.target[z[-1][:, 0]], rng)
+        return self.features[torch.arange(self.hierarchy.leaves), z[0]], labels
+
+    def __repr__(self):
+        return f"Teacher({self.hierarchy}, states by level {' - '.join(map(str, self.states))})"
+
+
+def _table(name, given, shape, prior, below, real):
+    """P[l] checked against the prior of its rows; an integer index of three axes stays an index."""
+    if given is None:
+        raise ValueError(f"{name} must be given: only P[0] is None")
+    rows, index = prior.shape[1], torch.as_tensor(given) if torch.is_tensor(given) else None
+    if index is None:
+        try:
+            index = torch.as_tensor(given)
+        except (TypeError, ValueError, RuntimeError):
+            return real(name, given, None)                              # says what is wrong with it
+    if index.ndim == 3 and not index.is_floating_point():
+        if below is None:
+            raise ValueError(f"prior must be given at every level where {name} is an index: it holds the number of states")
+        most = torch.as_tensor(below).shape[-1] - 1
+        return check.integers(name, index, (*shape, rows), most, "child states").to(prior.device).clone()
+    live = (prior > 0)[:, None].expand(*shape, rows)
+    return check.probabilities(name, real(name, given, (*shape, rows, None)), live)
+
+
+def _prior_below(h, l, prior, P, priors):
+    """prior[l-1] that every parent's table implies; raise where two parents, or a given prior, contradict it."""
+    given = prior[l - 1]
+    if P.is_floating_point():
+        implied = (prior[l][:, None, None] @ P)[..., 0, :]                                       # (R, C, m_{l-1})
+    else:
+        implied = prior[l].new_zeros(*P.shape[:2], torch.as_tensor(given).shape[-1])
+        implied = implied.scatter_add(-1, P, prior[l][:, None].expand(P.shape))
+    children = h.children[l].to(implied.device)
+    if given is None:
+        given = implied.new_zeros(h.regions[l - 1], implied.shape[-1]).index_put((children,), implied)
+    given = priors(l - 1, given, implied.shape[-1])
+    gap = (given[children] - implied).detach().abs()
+    if gap.max() > check.tolerance(gap):
+        r, c, k = check.first(gap == gap.max())
+        raise ValueError(f"prior[{l - 1}] must agree with the tables of every parent: region {int(children[r, c])}, "
+                         f"state {k} has prior {given[children[r, c], k].item():g}, but prior[{l}][{r}] times "
+                         f"P[{l}][{r}, {c}] gives {implied[r, c, k].item():g}")
+    return given
+
+
+def _symmetric(name, rho, m):
+    """Tables (R, C, m, m) that keep the state with probability ρ + (1-ρ)/m."""
+    low = -1 / (m - 1) if m > 1 else -torch.inf
+    bad = (rho < low) | (rho > 1)
+    if bad.any():
+        raise ValueError(f"{name} must lie in [{low:g}, 1] for {m} states; found {rho[bad][0].item():g}")
+    rho = rho[..., None, None]
+    return (rho * torch.eye(m, dtype=rho.dtype) + (1 - rho) / m).clamp(min=0)
+
+
+def _dirichlet(shape, rng):
+    """Rows drawn uniformly from the simplex."""
+    x = -torch.rand(shape, generator=rng, dtype=torch.float64, device=rng.device).clamp(min=1e-300).log()
+    return (x / x.sum(-1, keepdim=True)).cpu()
+
+
+def _draw(p, rng):
+    """One draw from each row of p (..., m), by inverting its cumulative sum; never a state of probability 0."""
+    cum = p.cumsum(-1)
+    u = torch.rand(p.shape[:-1], generator=rng, dtype=p.dtype, device=rng.device).to(p.device)
+    return (u[..., None] >= cum / cum[..., -1:]).sum(-1)

@@ -1,0 +1,102 @@
+"""Floor 5. Training in table space (the full recursion, no sampling) and in sample space (batches)."""
+from dataclasses import dataclass
+
+import torch
+from tqdm.auto import tqdm
+
+from . import _checks as check
+from .expansion import backward, bias_update, expand, reduced_loss, weight_update
+from .ladder import Ladder
+from .student import Student, correlate
+from .teacher import Teacher
+
+
+@dataclass
+class History:
+    """What training left behind: recorded `steps`, `loss` (records, *ensemble), and what `keep` returned, in `kept`."""
+
+    steps: list
+    loss: torch.Tensor
+    kept: list
+
+
+def train(student, data, *, steps, lr, method="sgd", momentum=0.9, batch=None, seed=None, keep=None, every=1,
+          progress=False):
+    """Gradient descent on a student, in place; all members of an ensemble see the same data.
+
+        W ← W + lr ΔW        (sgd; "momentum" and "adam" as in torch.optim, elementwise, so members stay apart)
+
+    data : a Teacher: table space, ΔW from `weight_update` of the reduced model, loss ½ Σ_z P(z) ‖F_ω - target‖²
+        a Ladder: sample space, ΔW = E[f_k g_j] over all rows, or over `batch` rows drawn from it at each step
+        a sampler, called as data(batch, seed=generator) -> inputs, labels, such as `teacher.sample`
+        and there the loss is the mean of ½ ‖f_ω - e_y‖²
+    momentum : used by method "momentum" only
+    seed : int or torch.Generator, needed where batches are drawn
+    keep : called as keep(step, student) at every recorded step, before the step's update; `every` sets which: 0, every,
+        2 every, ..., and the last
+    Raises `ValueError` when a loss is no longer finite; the message names the step, and the students if there are many.
+    Source: Tian (2018); chapter `dynamics`.
+    """
+    if not isinstance(student, Student):
+        raise TypeError(f"student must be a Student; found {type(student).__name__}")
+    check.count("steps", steps, 0)
+    check.count("every", every)
+    check.number("lr", lr, positive=True)
+    check.choice("method", method, ("sgd", "momentum", "adam"))
+    if keep is not None and not callable(keep):
+        raise TypeError(f"keep must be callable as keep(step, student); found {type(keep).__name__}")
+    update, parameters = _updates(data, batch, seed), list(student.parameters())
+    optimizer = torch.optim.Adam(parameters, lr) if method == "adam" else torch.optim.SGD(
+        parameters, lr, check.number("momentum", momentum, 0, 1) if method == "momentum" else 0)
+    history, losses = History([], None, []), []
+    for step in tqdm(range(steps + 1), disable=not progress, leave=False):
+        with torch.no_grad():
+            loss, dW, db = update(student)
+        if not torch.isfinite(loss).all():
+            who = f" of students {(~torch.isfinite(loss)).nonzero().tolist()}" if loss.ndim else ""
+            raise ValueError(f"training must keep the loss finite; at step {step} the loss{who} is not, with lr={lr:g}")
+        if step % every == 0 or step == steps:
+            history.steps.append(step)
+            losses.append(loss)
+            history.kept.append(None if keep is None else keep(step, student))
+        if step < steps:
+            for w, b, d, e in zip(student.W[1:], student.b[1:], dW[1:], db[1:]):
+                w.grad = -d
+                if b is not None:
+                    b.grad = -e
+            optimizer.step()
+    optimizer.zero_grad()
+    history.loss = torch.stack(losses)
+    return history
+
+
+def _updates(data, batch, seed):
+    """The function student -> (loss, ΔW, Δb) that belongs to the data."""
+    if isinstance(data, Teacher):
+        if batch is not None:
+            raise ValueError(f"batch must be None in table space, where nothing is sampled; found {batch}: "
+                             "pass teacher.sample to train on samples")
+
+        def table_update(student):
+            e = backward(expand(student, data), student, data)
+            return reduced_loss(e, data), weight_update(e, data), bias_update(e, data)
+        return table_update
+    if not isinstance(data, Ladder) and not callable(data):
+        raise TypeError(f"data must be a Teacher, a Ladder or a sampler; found {type(data).__name__}")
+    if isinstance(data, Ladder) and batch is None:
+        return lambda student: _sample_update(student, data.inputs, data.labels, data.weights)
+    check.count("batch", batch)
+    rng, draw = check.generator(seed), data.sample if isinstance(data, Ladder) else data
+
+    def batch_update(student):
+        inputs, labels = draw(batch, seed=rng)
+        return _sample_update(student, inputs, labels, torch.full((len(labels),), 1 / len(labels), dtype=student.dtype))
+    return batch_update
+
+
+def _sample_update(student, inputs, labels, weights):
+    """Mean loss and expected descent direction of the real network on weighted rows."""
+    h, (f, _, _, _, g) = student.hierarchy, student.propagate(inputs, labels)
+    loss = (g[-1].square().sum(-1) * weights).sum((-2, -1)) / 2
+    dW = [None] + [correlate(h.gather(l, f[l - 1], -3), g[l], weights) for l in range(1, h.depth + 1)]
+    return loss, dW, [None] + [weights @ x for x in g[1:]]
