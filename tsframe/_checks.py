@@ -72,15 +72,14 @@ def shaped(name, x, shape):
 
 def real(name, value, shape=None, dtype=None, device=None):
     """`value` as a finite float tensor (float64 unless it is a float tensor already, or `dtype` says)."""
-    try:
-        x = torch.as_tensor(value)
-    except (TypeError, ValueError, RuntimeError) as error:
+    keep = torch.is_tensor(value) and value.dtype in FLOATS or getattr(value, "dtype", None) == "float32"
+    try:                                        # straight to float64: a list must not pass through float32
+        x = torch.as_tensor(value, dtype=None if keep or hasattr(value, "dtype") else torch.float64)
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise TypeError(f"{name} must be an array of numbers; found {type(value).__name__} ({error})") from None
     if x.is_complex():
         raise TypeError(f"{name} must be real; found {x.dtype}")
-    if not torch.is_tensor(value) or x.dtype not in FLOATS:
-        x = x.to(torch.float64)
-    x = x.to(dtype=dtype, device=device)
+    x = x.to(dtype=dtype or (x.dtype if keep else torch.float64), device=device)
     if shape is not None:
         shaped(name, x, shape)
     bad = ~torch.isfinite(x.detach())
@@ -112,7 +111,7 @@ def probabilities(name, x, rows=None):
     if bad.any():
         *table, row = first(bad) or (None,)
         what = f"rows that sum to 1; row {row} sums" if row is not None else "entries that sum to 1; they sum"
-        raise ValueError(f"{at(name, table)} must have {what} to {total[bad][0].item():g}")
+        raise ValueError(f"{at(name, table)} must have {what} to {total[bad][0].item():.10g}")
     return x
 
 
@@ -120,7 +119,7 @@ def integers(name, value, shape=None, most=None, what="codes"):
     """`value` as a long tensor of entries >= 0 (and <= `most`)."""
     try:
         x = torch.as_tensor(value)
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise TypeError(f"{name} must be an array of integers; found {type(value).__name__} ({error})") from None
     if x.is_floating_point() or x.is_complex() or x.dtype == torch.bool:
         if x.numel():

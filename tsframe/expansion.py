@@ -6,7 +6,7 @@ import torch
 
 from . import _checks as check
 from .ladder import Ladder
-from .student import Student, correlate
+from .student import Student
 from .teacher import Teacher
 
 
@@ -16,18 +16,20 @@ class Expansion:
 
     F[l] E[f_j | z_α], D[l] E[f'_j | z_α], H[l] E[h_j | z_α], G[l] E[g_j | z_α], U[l] E[u_j | z_α]:
         (..., R_l, m_l, n_l); g is MINUS the loss gradient with respect to h
-    below[l] E[f_k | z_α] for the children's nodes: (..., R_l, C_l, m_l, n_{l-1})
-    dW[l] E[f_k g_j], like W[l]: the expected descent direction; db[l] E[g_j]: (..., R_l, n_l)
+    S[l] P_αβ^T Λ_α G_α = Λ_β P^b_βα G_α, what each edge sends down: (..., R_l, C_l, m_{l-1}, n_l)  (`backward` only)
+    dW[l] E[f_k g_j], like W[l]: the expected descent direction; db[l] E[g_j]: (..., R_l, n_l)   (`measure` only)
+    below[l] E[f_k | z_α] of the children's nodes: (..., R_l, C_l, m_l, n_{l-1})                  (`measure` only)
     """
 
     F: list
     D: list
     H: list
-    below: list
     G: list = None
     U: list = None
+    S: list = None
     dW: list = None
     db: list = None
+    below: list = None
 
 
 def expand(student, teacher, gates="mean"):
@@ -36,19 +38,19 @@ def expand(student, teacher, gates="mean"):
         H_α = Σ_{β ∈ ch(α)} P_αβ F_β W_βα + b_α,   F_α = D_α ∘ H_α,   F at the leaves = features
 
     gates : "mean", D = 1[H > 0] (the reduced model), or a list by level of tables D such as `measure(...).D`.
-    D is 1 at the top and in a linear student. Returns an `Expansion` of F, D, H, below; states of prior 0 hold 0.
+    D is 1 at the top and in a linear student. Returns an `Expansion` of F, D, H; states of prior 0 hold 0.
     Raises `ValueError` where student, teacher or gates do not fit. Source: Tian (2018), Theorem 3; chapter `expansion`.
     """
     _check_pair(student, teacher)
     depth = student.hierarchy.depth
     given = None if isinstance(gates, str) and gates == "mean" else _check_gates(gates, student, teacher)
-    F, D, H, below = [teacher.features], [None], [None], [None]
+    F, D, H = [teacher.features], [None], [None]
     for l in range(1, depth + 1):
-        below.append(teacher.up(l, F[-1]))
-        H.append(teacher.masked(l, student.incoming(l, below[-1])))
+        FW = student.weigh(l, student.hierarchy.gather(l, F[-1], -3))
+        H.append(teacher.masked(l, student.biased(l, teacher.mix(l, FW))))
         D.append(teacher.masked(l, student.gate(l, H[-1]) if given is None or l == depth else given[l]))
         F.append(H[-1] if l == depth else D[-1] * H[-1])
-    return Expansion(F, D, H, below)
+    return Expansion(F, D, H)
 
 
 def backward(expansion, student, teacher):
@@ -59,22 +61,25 @@ def backward(expansion, student, teacher):
     Source: Tian (2018), Theorem 3; chapter `expansion`.
     """
     _check_pair(student, teacher)
-    U = [None] * student.hierarchy.depth + [teacher.target - expansion.F[-1]]
-    G = list(U)
-    for l in range(student.hierarchy.depth, 1, -1):
-        U[l - 1] = teacher.down(l, student.outgoing(l, G[l]))
-        G[l - 1] = expansion.D[l - 1] * U[l - 1]
-    return replace(expansion, G=G, U=U)
+    depth = student.hierarchy.depth
+    U = [None] * depth + [teacher.target - expansion.F[-1]]
+    G, S = list(U), [None] * (depth + 1)
+    for l in range(depth, 0, -1):
+        S[l] = teacher.spread(l, G[l])
+        if l > 1:
+            U[l - 1] = _heard(student, teacher, l, S[l])
+            G[l - 1] = expansion.D[l - 1] * U[l - 1]
+    return replace(expansion, G=G, U=U, S=S)
 
 
 def weight_update(expansion, teacher):
-    """The expected descent direction, list by level like W:  ΔW_βα = (P_αβ F_β)^T Λ_α G_α.
+    """The expected descent direction, list by level like W:  ΔW_βα = (P_αβ F_β)^T Λ_α G_α = F_β^T S_βα.
 
     Needs `backward` first. Source: Tian (2018), Theorem 3; chapter `expansion`.
     """
     _check_backward(expansion)
-    return [None] + [correlate(below, g, p) for below, g, p in
-                     zip(expansion.below[1:], expansion.G[1:], teacher.prior[1:])]
+    return [None] + [teacher.hierarchy.gather(l, expansion.F[l - 1], -3).mT @ expansion.S[l]
+                     for l in range(1, len(expansion.S))]
 
 
 def bias_update(expansion, teacher):
@@ -96,16 +101,14 @@ def measure(student, ladder):
     if not isinstance(ladder, Ladder):
         raise TypeError(f"ladder must be a Ladder; found {type(ladder).__name__}")
     _check_pair(student, ladder.teacher())
-    f, gates, h, u, g = student.propagate(ladder.inputs, ladder.labels)
-    h0, levels = student.hierarchy, range(1, student.hierarchy.depth + 1)
+    rows, levels = student.propagate(ladder.inputs, ladder.labels), range(1, student.hierarchy.depth + 1)
+    dW, db = rows.update(student.hierarchy, ladder.weights)
 
     def means(x):
         return [None] + [ladder.mean(l, x[l]) for l in levels]
     return Expansion(
-        F=[ladder.mean(0, f[0])] + means(f)[1:], D=means(gates), H=means(h), G=means(g), U=means(u),
-        below=[None] + [ladder.mean_above(l, f[l - 1]) for l in levels],
-        dW=[None] + [correlate(h0.gather(l, f[l - 1], -3), g[l], ladder.weights) for l in levels],
-        db=[None] + [(ladder.weights @ g[l]) for l in levels])
+        F=[ladder.mean(0, rows.f[0])] + means(rows.f)[1:], D=means(rows.gates), H=means(rows.h), G=means(rows.g),
+        U=means(rows.u), dW=dW, db=db, below=[None] + [ladder.mean_above(l, rows.f[l - 1]) for l in levels])
 
 
 class Residuals(NamedTuple):
@@ -128,32 +131,44 @@ def residuals(student, ladder, gates="mean"):
     """
     t, teacher = measure(student, ladder), ladder.teacher()
     r = backward(expand(student, teacher, gates), student, teacher)
-    dW, depth = weight_update(r, teacher), student.hierarchy.depth
+    dW, depth, gather = weight_update(r, teacher), student.hierarchy.depth, student.hierarchy.gather
+
+    def weighed(l, below):                       # Σ_β (..., R, C, m, k) W -> (..., R, m, j)
+        return student.weigh(l, below).sum(-3)
+
+    def correlated(l, below, G):                 # (..., R, C, m, k)^T Λ (..., R, m, j) -> like W
+        return below.mT @ (teacher.prior[l][..., None] * G).unsqueeze(-3)
+
     out = Residuals([None], [None] * (depth + 1), [None])
     for l in range(1, depth + 1):
         expected, error = teacher.up(l, t.F[l - 1]), teacher.up(l, t.F[l - 1] - r.F[l - 1])
-        out.F.append(dict(
-            gate=t.F[l] - t.D[l] * t.H[l],
-            focus=t.D[l] * student.weigh(l, t.below[l] - expected),
-            inherited=t.D[l] * student.weigh(l, error),
-            **{"gate table": (t.D[l] - r.D[l]) * r.H[l]}, total=t.F[l] - r.F[l]))
-        out.dW.append(dict(
-            focus=correlate(t.below[l] - expected, t.G[l], teacher.prior[l]),
-            decorrelation=t.dW[l] - correlate(t.below[l], t.G[l], teacher.prior[l]),
-            inherited=correlate(error, t.G[l], teacher.prior[l])
-            + correlate(r.below[l], t.G[l] - r.G[l], teacher.prior[l]), total=t.dW[l] - dW[l]))
-    zero = torch.zeros_like(r.G[depth])
-    out.G[depth] = dict(gate=zero, broadness=zero, inherited=r.F[depth] - t.F[depth],
-                        **{"gate table": zero}, total=t.G[depth] - r.G[depth])
+        out.F.append(_parts(
+            t.F[l] - r.F[l], gate=t.F[l] - t.D[l] * t.H[l], focus=t.D[l] * weighed(l, t.below[l] - expected),
+            inherited=t.D[l] * weighed(l, error), gate_table=(t.D[l] - r.D[l]) * r.H[l]))
+        out.dW.append(_parts(
+            t.dW[l] - dW[l], focus=correlated(l, t.below[l] - expected, t.G[l]),
+            decorrelation=t.dW[l] - correlated(l, t.below[l], t.G[l]),
+            inherited=correlated(l, error, t.G[l])
+            + gather(l, r.F[l - 1], -3).mT @ teacher.spread(l, t.G[l] - r.G[l])))
+    none = torch.zeros_like(t.G[depth])
+    out.G[depth] = _parts(t.G[depth] - r.G[depth], gate=none, broadness=none, inherited=r.F[depth] - t.F[depth],
+                          gate_table=none)
     for l in range(depth - 1, 0, -1):
-        expected = teacher.down(l + 1, student.outgoing(l + 1, t.G[l + 1]))
-        error = teacher.down(l + 1, student.outgoing(l + 1, t.G[l + 1] - r.G[l + 1]))
-        out.G[l] = dict(
-            gate=t.G[l] - t.D[l] * t.U[l],
-            broadness=t.D[l] * (t.U[l] - expected),
-            inherited=t.D[l] * error,
-            **{"gate table": (t.D[l] - r.D[l]) * r.U[l]}, total=t.G[l] - r.G[l])
+        expected, error = (_heard(student, teacher, l + 1, teacher.spread(l + 1, x))
+                           for x in (t.G[l + 1], t.G[l + 1] - r.G[l + 1]))
+        out.G[l] = _parts(
+            t.G[l] - r.G[l], gate=t.G[l] - t.D[l] * t.U[l], broadness=t.D[l] * (t.U[l] - expected),
+            inherited=t.D[l] * error, gate_table=(t.D[l] - r.D[l]) * r.U[l])
     return out
+
+
+def _heard(student, teacher, l, S):
+    """What level l-1 hears from level l: Σ_{α ∈ pa(β)} Λ_β^{-1} S_βα W_βα^T, (..., R_{l-1}, m_{l-1}, n_{l-1})."""
+    return teacher.given(l - 1, student.hierarchy.scatter(l, student.outgoing(l, S), -3))
+
+
+def _parts(total, **parts):
+    return {name.replace("_", " "): part for name, part in parts.items()} | {"total": total}
 
 
 def _check_pair(student, teacher):
@@ -191,5 +206,5 @@ def _check_gates(gates, student, teacher):
 def _check_backward(expansion):
     if not isinstance(expansion, Expansion):
         raise TypeError(f"expansion must be an Expansion; found {type(expansion).__name__}")
-    if expansion.G is None:
-        raise ValueError("expansion must hold G; found None (call backward first)")
+    if expansion.S is None:
+        raise ValueError("expansion must come from backward; its S is None")

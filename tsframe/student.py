@@ -54,12 +54,12 @@ class Student(nn.Module):
     @property
     def W(self):
         """Weights by level."""
-        return [None] + [self.get_parameter(f"W{l}") for l in range(1, len(self.widths))]
+        return [None] + [self._parameters[f"W{l}"] for l in range(1, len(self.widths))]
 
     @property
     def b(self):
         """Biases by level; all None without them."""
-        return [None] + [getattr(self, f"b{l}") for l in range(1, len(self.widths))]
+        return [None] + [self._parameters[f"b{l}"] for l in range(1, len(self.widths))]
 
     @property
     def dtype(self):
@@ -76,18 +76,18 @@ class Student(nn.Module):
                 value.copy_(self.get_parameter(name)[index])
         return solo
 
-    def weigh(self, l, below):
-        """W f at level l: below (..., R_l, C_l, rows, n_{l-1}), what its regions see -> (..., R_l, rows, n_l)."""
-        return below.transpose(-3, -2).flatten(-2) @ self.W[l].flatten(-3, -2)
-
-    def incoming(self, l, below):
-        """h = W f + b, shapes as in `weigh`."""
-        return self.weigh(l, below) if self.b[l] is None else self.weigh(l, below) + self.b[l].unsqueeze(-2)
+    def weigh(self, l, f):
+        """f W edge by edge: f (..., R_l, C_l, rows, n_{l-1}), what the regions see -> (..., R_l, C_l, rows, n_l)."""
+        return f @ self._parameters[f"W{l}"]
 
     def outgoing(self, l, g):
-        """W^T g, the adjoint of `weigh`: g (..., R_l, rows, n_l) -> (..., R_l, C_l, rows, n_{l-1})."""
-        u = g @ self.W[l].flatten(-3, -2).transpose(-1, -2)
-        return u.unflatten(-1, self.W[l].shape[-3:-1]).transpose(-3, -2)
+        """g W^T edge by edge, the adjoint of `weigh`: (..., R_l, C_l, rows, n_l) -> (..., R_l, C_l, rows, n_{l-1})."""
+        return g @ self._parameters[f"W{l}"].transpose(-1, -2)
+
+    def biased(self, l, h):
+        """h + b; h (..., R_l, rows, n_l)."""
+        b = self._parameters[f"b{l}"]
+        return h if b is None else h + b.unsqueeze(-2)
 
     def gate(self, l, h):
         """f' = 1[h > 0]; 1 at the top and in a linear student."""
@@ -105,7 +105,7 @@ class Student(nn.Module):
         """f, gates and h by level, regions before rows: (..., R_l, N, n_l)."""
         f, gates, h = [inputs.transpose(0, 1)], [None], [None]
         for l in range(1, self.hierarchy.depth + 1):
-            h.append(self.incoming(l, self.hierarchy.gather(l, f[-1], -3)))
+            h.append(self.biased(l, self.weigh(l, self.hierarchy.gather(l, f[-1], -3)).sum(-3)))
             gates.append(self.gate(l, h[-1]))
             f.append(gates[-1] * h[-1])
         return f, gates, h
@@ -122,7 +122,7 @@ class Student(nn.Module):
         u = [None] * self.hierarchy.depth + [e_y - f[-1]]
         g = [None] * self.hierarchy.depth + [u[-1]]
         for l in range(self.hierarchy.depth, 1, -1):
-            u[l - 1] = self.hierarchy.scatter(l, self.outgoing(l, g[l]), -3)
+            u[l - 1] = self.hierarchy.scatter(l, self.outgoing(l, g[l].unsqueeze(-3)), -3)
             g[l - 1] = gates[l - 1] * u[l - 1]
         return Pass(f, gates, h, u, g)
 
@@ -140,8 +140,8 @@ class Pass(NamedTuple):
     u: list
     g: list
 
-
-def correlate(below, g, weights):
-    """Σ_rows weight f_k g_j: below (..., R, C, rows, k), g (..., R, rows, j), weights (R, rows) or (rows,) -> (..., R, C, k, j)."""
-    f = below.transpose(-3, -2)                                          # (..., R, rows, C, k)
-    return (f.flatten(-2).transpose(-1, -2) @ (g * weights[..., None])).unflatten(-2, f.shape[-2:])
+    def update(self, hierarchy, weights):
+        """ΔW = E[f_k g_j] and Δb = E[g_j] over rows of these weights (N,), lists by level like W and b."""
+        dW = [hierarchy.gather(l, self.f[l - 1], -3).mT @ (weights[:, None] * self.g[l]).unsqueeze(-3)
+              for l in range(1, len(self.g))]
+        return [None] + dW, [None] + [weights @ g for g in self.g[1:]]

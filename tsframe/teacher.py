@@ -127,10 +127,9 @@ class Teacher:
         return table * self.live[l][:, None, :, None]
 
     def up(self, l, x):
-        """P x: what level l expects of the children's tables. x (..., R_{l-1}, m_{l-1}, n) -> (..., R_l, C_l, m_l, n)."""
-        if self.P[l].is_floating_point():
-            return self.P[l] @ self.hierarchy.gather(l, x, -3)
-        return x.flatten(-3, -2)[..., self._rows[l], :]
+        """P x: what level l expects of its children's tables. x (..., R_{l-1}, m_{l-1}, n) -> (..., R_l, C_l, m_l, n)."""
+        x = self.hierarchy.gather(l, x, -3)
+        return self.P[l] @ x if self.P[l].is_floating_point() else x.gather(-2, self._index(l, x))
 
     def down(self, l, y):
         """P^b y, summed over parents: the adjoint of `up` under the inner product weighted by P(z).
@@ -138,13 +137,39 @@ class Teacher:
         y (..., R_l, C_l, m_l, n) -> (..., R_{l-1}, m_{l-1}, n); 0 at states of prior 0.
         """
         y = y * self.prior[l][:, None, :, None]
+        y = self.P[l].mT @ y if self.P[l].is_floating_point() else self._scattered(l, y)
+        return self.given(l - 1, self.hierarchy.scatter(l, y, -3))
+
+    def mix(self, l, x):
+        """Σ_β P_αβ x_β edge by edge: x (..., R_l, C_l, m_{l-1}, n) -> (..., R_l, m_l, n)."""
         if self.P[l].is_floating_point():
-            y = self.hierarchy.scatter(l, self.P[l].transpose(-1, -2) @ y, -3)
-        else:
-            shape = (*y.shape[:-4], self.hierarchy.regions[l - 1] * self.states[l - 1], y.shape[-1])
-            y = y.new_zeros(shape).index_add(-2, self._rows[l].flatten(), y.flatten(-4, -2)).unflatten(
-                -2, (self.hierarchy.regions[l - 1], self.states[l - 1]))
-        return y * self._per_prior[l - 1]
+            return _times(self._side_by_side[l][0], x.flatten(-3, -2))
+        return x.gather(-2, self._index(l, x)).sum(-3)
+
+    def spread(self, l, g):
+        """P_αβ^T Λ_α g_α = Λ_β P^b_βα g_α edge by edge: g (..., R_l, m_l, n) -> (..., R_l, C_l, m_{l-1}, n)."""
+        edges = (*g.shape[:-2], self.P[l].shape[1], -1, g.shape[-1])
+        if self.P[l].is_floating_point():
+            return _times(self._side_by_side[l][1], g).reshape(edges)
+        return self._scattered(l, (g * self.prior[l][..., None]).unsqueeze(-3).expand(edges))
+
+    def given(self, l, x):
+        """x / P(z) for x (..., R_l, m_l, n) = P(z) E[. | z]; 0 at states of prior 0."""
+        return x * self._per_prior[l]
+
+    @cached_property
+    def _side_by_side(self):
+        """By level P (R, m_l, C m_{l-1}) and (Λ P)^T, the children's tables beside one another: one product a region."""
+        P = [None if p is None or not p.is_floating_point() else p.transpose(1, 2).flatten(2) for p in self.P]
+        return [None if p is None else (p, (p * q[..., None]).mT.contiguous()) for p, q in zip(P, self.prior)]
+
+    def _index(self, l, x):
+        """P[l], an index, as `gather` and `scatter` along the states of x (..., R_l, C_l, m, n) want it."""
+        return self.P[l][..., None].expand(*x.shape[:-2], self.P[l].shape[-1], x.shape[-1])
+
+    def _scattered(self, l, y):
+        """P^T y for an index: y (..., R_l, C_l, m_l, n) -> (..., R_l, C_l, m_{l-1}, n)."""
+        return y.new_zeros(*y.shape[:-2], self.states[l - 1], y.shape[-1]).scatter_add(-2, self._index(l, y), y)
 
     def masked(self, l, x):
         """x (..., R_l, m_l, n) with 0 at states of prior 0."""
@@ -154,13 +179,6 @@ class Teacher:
     def _full(self):
         """Whether every state of a level has positive prior."""
         return [bool(live.all()) for live in self.live]
-
-    @cached_property
-    def _rows(self):
-        """For index tables: the row of the child's state among all (region, state) rows of level l-1."""
-        return [None if p is None or p.is_floating_point() else
-                p + self.hierarchy.children[l].to(p.device)[..., None] * self.states[l - 1]
-                for l, p in enumerate(self.P)]
 
     @cached_property
     def _per_prior(self):
@@ -193,6 +211,15 @@ class Teacher:
         return f"Teacher({self.hierarchy}, states by level {' - '.join(map(str, self.states))})"
 
 
+def _times(P, x):
+    """P (R, a, b) times x (..., R, b, n); all students share P, so they stand side by side in one product."""
+    if x.ndim == 3:
+        return P @ x
+    students = x.flatten(0, -4)
+    y = P @ students.permute(1, 2, 0, 3).flatten(2)                       # (R, a, students n)
+    return y.unflatten(-1, students.shape[::3]).permute(2, 0, 1, 3).unflatten(0, x.shape[:-3])
+
+
 def _table(name, given, shape, prior, below, real):
     """P[l] checked against the prior of its rows; an integer index of three axes stays an index."""
     if given is None:
@@ -209,7 +236,7 @@ def _table(name, given, shape, prior, below, real):
         most = torch.as_tensor(below).shape[-1] - 1
         return check.integers(name, index, (*shape, rows), most, "child states").to(prior.device).clone()
     live = (prior > 0)[:, None].expand(*shape, rows)
-    return check.probabilities(name, real(name, given, (*shape, rows, None)), live)
+    return check.probabilities(name, real(name, given, (*shape, rows, None)), live) * live[..., None]
 
 
 def _prior_below(h, l, prior, P, priors):

@@ -7,7 +7,7 @@ from tqdm.auto import tqdm
 from . import _checks as check
 from .expansion import backward, bias_update, expand, reduced_loss, weight_update
 from .ladder import Ladder
-from .student import Student, correlate
+from .student import Student
 from .teacher import Teacher
 
 
@@ -96,7 +96,6 @@ def _updates(data, batch, seed):
 
 def _sample_update(student, inputs, labels, weights):
     """Mean loss and expected descent direction of the real network on weighted rows."""
-    h, (f, _, _, _, g) = student.hierarchy, student.propagate(inputs, labels)
-    loss = (g[-1].square().sum(-1) * weights).sum((-2, -1)) / 2
-    dW = [None] + [correlate(h.gather(l, f[l - 1], -3), g[l], weights) for l in range(1, h.depth + 1)]
-    return loss, dW, [None] + [weights @ x for x in g[1:]]
+    rows = student.propagate(inputs, labels)
+    loss = (rows.g[-1].square().sum(-1) * weights).sum((-2, -1)) / 2
+    return loss, *rows.update(student.hierarchy, weights)
