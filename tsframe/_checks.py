@@ -20,6 +20,13 @@ def first(bad):
     return tuple(bad.nonzero()[0].tolist())
 
 
+def instance(name, value, kind):
+    """`value`, an instance of the class `kind`."""
+    if not isinstance(value, kind):
+        raise TypeError(f"{name} must be a {kind.__name__}; found {type(value).__name__}")
+    return value
+
+
 def count(name, value, least=1, most=None):
     """`value` as an int that is at least `least` (and at most `most`)."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):

@@ -98,8 +98,7 @@ def measure(student, ladder):
 
     Returns an `Expansion` with all fields; dW is the true E[f_k g_j], what autograd gives for ½‖f_ω - e_y‖².
     """
-    if not isinstance(ladder, Ladder):
-        raise TypeError(f"ladder must be a Ladder; found {type(ladder).__name__}")
+    check.instance("ladder", ladder, Ladder)
     _check_pair(student, ladder.teacher())
     rows, levels = student.propagate(ladder.inputs, ladder.labels), range(1, student.hierarchy.depth + 1)
     dW, db = rows.update(student.hierarchy, ladder.weights)
@@ -172,10 +171,8 @@ def _parts(total, **parts):
 
 
 def _check_pair(student, teacher):
-    if not isinstance(student, Student):
-        raise TypeError(f"student must be a Student; found {type(student).__name__}")
-    if not isinstance(teacher, Teacher):
-        raise TypeError(f"teacher must be a Teacher; found {type(teacher).__name__}")
+    check.instance("student", student, Student)
+    check.instance("teacher", teacher, Teacher)
     check.same_hierarchy("student", student.hierarchy, "teacher", teacher.hierarchy)
     for what, level, n in (("features", 0, teacher.features.shape[-1]), ("classes", -1, teacher.target.shape[-1])):
         if student.widths[level] != n:
@@ -204,7 +201,6 @@ def _check_gates(gates, student, teacher):
 
 
 def _check_backward(expansion):
-    if not isinstance(expansion, Expansion):
-        raise TypeError(f"expansion must be an Expansion; found {type(expansion).__name__}")
+    check.instance("expansion", expansion, Expansion)
     if expansion.S is None:
         raise ValueError("expansion must come from backward; its S is None")

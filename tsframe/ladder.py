@@ -75,8 +75,7 @@ class Ladder:
     @classmethod
     def enumerate(cls, teacher, limit=2**20):
         """Every joint state of a latent tree with its probability: the teacher's whole law, codes = its own z."""
-        if not isinstance(teacher, Teacher):
-            raise TypeError(f"teacher must be a Teacher; found {type(teacher).__name__}")
+        check.instance("teacher", teacher, Teacher)
         h = teacher.hierarchy
         if not h.is_tree:
             raise ValueError("enumeration needs one parent per region: pairwise tables do not define a joint law "
@@ -175,8 +174,7 @@ class Ladder:
 
 def _data(hierarchy, inputs, labels, weights, classes):
     """Checked inputs, labels, weights that sum to 1, number of classes."""
-    if not isinstance(hierarchy, Hierarchy):
-        raise TypeError(f"hierarchy must be a Hierarchy; found {type(hierarchy).__name__}")
+    check.instance("hierarchy", hierarchy, Hierarchy)
     inputs = check.real("inputs", inputs, (None, hierarchy.leaves, None)).clone()
     n = len(inputs)
     if n == 0:

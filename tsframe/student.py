@@ -30,16 +30,17 @@ class Student(nn.Module):
 
     def __init__(self, hierarchy, widths, *, ensemble=(), activation="relu", norm=None, bias=False, seed):
         super().__init__()
-        if not isinstance(hierarchy, Hierarchy):
-            raise TypeError(f"hierarchy must be a Hierarchy; found {type(hierarchy).__name__}")
-        widths = check.levels("widths", widths, hierarchy.depth, first_is_none=False)
+        check.instance("hierarchy", hierarchy, Hierarchy)
         self.hierarchy = hierarchy
+        widths = check.levels("widths", widths, hierarchy.depth, first_is_none=False)
         self.widths = [check.count(f"widths[{l}]", n) for l, n in enumerate(widths)]
         if not isinstance(ensemble, (list, tuple)):
             raise TypeError(f"ensemble must be a tuple of sizes; found {type(ensemble).__name__} {ensemble!r}")
         self.ensemble = tuple(check.count(f"ensemble[{i}]", n) for i, n in enumerate(ensemble))
         self.activation = check.choice("activation", activation, ("relu", "linear"))
-        self.norm = check.choice("norm", norm, (None,))
+        if norm is not None:
+            raise ValueError(f"norm must be None: batch normalisation is not in this version; found {norm!r}")
+        self.norm = norm
         if not isinstance(bias, bool):
             raise TypeError(f"bias must be True or False; found {bias!r}")
         rng = check.generator(seed)
@@ -63,12 +64,14 @@ class Student(nn.Module):
 
     @property
     def dtype(self):
+        """dtype of the weights."""
         return self.W1.dtype
 
     def member(self, *index):
         """One student of the ensemble, as a student of its own with a copy of its weights."""
         if len(index) != len(self.ensemble):
-            raise IndexError(f"member needs one index per axis of the ensemble {self.ensemble}; found {index}")
+            raise ValueError(f"member must have one index per axis of the ensemble {self.ensemble}; found {index}")
+        index = tuple(check.count("index", i, 0, n - 1) for i, n in zip(index, self.ensemble))
         solo = Student(self.hierarchy, self.widths, activation=self.activation, norm=self.norm,
                        bias=self.b[1] is not None, seed=0).to(self.W1)
         with torch.no_grad():
@@ -105,7 +108,7 @@ class Student(nn.Module):
         """f, gates and h by level, regions before rows: (..., R_l, N, n_l)."""
         f, gates, h = [inputs.transpose(0, 1)], [None], [None]
         for l in range(1, self.hierarchy.depth + 1):
-            h.append(self.biased(l, self.weigh(l, self.hierarchy.gather(l, f[-1], -3)).sum(-3)))
+            h.append(self.biased(l, _seen(self.hierarchy, l, f[-1]) @ self._parameters[f"W{l}"].flatten(-3, -2)))
             gates.append(self.gate(l, h[-1]))
             f.append(gates[-1] * h[-1])
         return f, gates, h
@@ -122,7 +125,9 @@ class Student(nn.Module):
         u = [None] * self.hierarchy.depth + [e_y - f[-1]]
         g = [None] * self.hierarchy.depth + [u[-1]]
         for l in range(self.hierarchy.depth, 1, -1):
-            u[l - 1] = self.hierarchy.scatter(l, self.outgoing(l, g[l].unsqueeze(-3)), -3)
+            W = self._parameters[f"W{l}"]
+            sent = (g[l] @ W.flatten(-3, -2).mT).unflatten(-1, W.shape[-3:-1])          # (..., R, N, C, n)
+            u[l - 1] = self.hierarchy.scatter(l, sent.transpose(-3, -2), -3)
             g[l - 1] = gates[l - 1] * u[l - 1]
         return Pass(f, gates, h, u, g)
 
@@ -142,6 +147,13 @@ class Pass(NamedTuple):
 
     def update(self, hierarchy, weights):
         """ΔW = E[f_k g_j] and Δb = E[g_j] over rows of these weights (N,), lists by level like W and b."""
-        dW = [hierarchy.gather(l, self.f[l - 1], -3).mT @ (weights[:, None] * self.g[l]).unsqueeze(-3)
-              for l in range(1, len(self.g))]
-        return [None] + dW, [None] + [weights @ g for g in self.g[1:]]
+        dW = [None]
+        for l in range(1, len(self.g)):
+            edges = (hierarchy.children[l].shape[1], self.f[l - 1].shape[-1])
+            dW.append((_seen(hierarchy, l, self.f[l - 1]).mT @ (weights[:, None] * self.g[l])).unflatten(-2, edges))
+        return dW, [None] + [weights @ g for g in self.g[1:]]
+
+
+def _seen(hierarchy, l, f):
+    """What each region of level l sees, side by side: f (..., R_{l-1}, N, n) -> (..., R_l, N, C_l n)."""
+    return hierarchy.gather(l, f, -3).transpose(-3, -2).flatten(-2)

@@ -35,9 +35,7 @@ class Teacher:
     target: torch.Tensor = None
 
     def __post_init__(self):
-        h = self.hierarchy
-        if not isinstance(h, Hierarchy):
-            raise TypeError(f"hierarchy must be a Hierarchy; found {type(h).__name__}")
+        h = check.instance("hierarchy", self.hierarchy, Hierarchy)
         prior = check.levels("prior", self.prior, h.depth, first_is_none=False)
         P = check.levels("P", self.P, h.depth)
         top = prior[-1]
@@ -76,8 +74,7 @@ class Teacher:
         states : m, one number; with polarity None also a list by level
         Overlapping fields are fine for symmetric tables (all priors are uniform), not for drawn ones.
         """
-        if not isinstance(hierarchy, Hierarchy):
-            raise TypeError(f"hierarchy must be a Hierarchy; found {type(hierarchy).__name__}")
+        check.instance("hierarchy", hierarchy, Hierarchy)
         rng, depth = check.generator(seed), hierarchy.depth
         if polarity is None:
             if not hierarchy.is_tree:
@@ -88,26 +85,24 @@ class Teacher:
             P = [None] + [_dirichlet((*hierarchy.children[l].shape, m[l], m[l - 1]), rng) for l in range(1, depth + 1)]
         else:
             m = [check.count("states", states)] * (depth + 1)
-            rho = check.levels("polarity", polarity, depth) if isinstance(polarity, (list, tuple)) else \
-                [None] + [torch.full(hierarchy.children[l].shape, check.number("polarity", polarity),
-                                     dtype=torch.float64) for l in range(1, depth + 1)]
-            P = [None] + [_symmetric(f"polarity[{l}]" if rho is polarity else "polarity",
-                                     check.real(f"polarity[{l}]", rho[l], tuple(hierarchy.children[l].shape)), m[l])
+            each = isinstance(polarity, (list, tuple))
+            rho = check.levels("polarity", polarity, depth) if each else \
+                [None] + [check.number("polarity", polarity)] * depth
+            P = [None] + [_symmetric(f"polarity[{l}]" if each else "polarity", rho[l], hierarchy.children[l].shape, m[l])
                           for l in range(1, depth + 1)]
         top = torch.full((1, m[-1]), 1 / m[-1], dtype=torch.float64)
         return cls(hierarchy, [None] * depth + [top], P)
 
     @property
     def dtype(self):
+        """float64 or float32, as the prior of the top was given."""
         return self.prior[0].dtype
 
     def to(self, *args, **kwargs):
         """The same teacher on another device or in another dtype, as `Tensor.to`."""
-        def move(x):
-            return None if x is None else x.to(*args, **kwargs) if x.is_floating_point() else x.to(
-                torch.empty(0).to(*args, **kwargs).device)
-        return Teacher(self.hierarchy, [move(p) for p in self.prior], [move(p) for p in self.P],
-                       move(self.features), move(self.target))
+        prior = [p.to(*args, **kwargs) for p in self.prior]
+        P = [p.to(prior[0] if p.is_floating_point() else prior[0].device) for p in self.P[1:]]
+        return Teacher(self.hierarchy, prior, [None] + P, self.features.to(prior[0]), self.target.to(prior[0]))
 
     @cached_property
     def reverse(self):
@@ -224,12 +219,11 @@ def _table(name, given, shape, prior, below, real):
     """P[l] checked against the prior of its rows; an integer index of three axes stays an index."""
     if given is None:
         raise ValueError(f"{name} must be given: only P[0] is None")
-    rows, index = prior.shape[1], torch.as_tensor(given) if torch.is_tensor(given) else None
-    if index is None:
-        try:
-            index = torch.as_tensor(given)
-        except (TypeError, ValueError, RuntimeError):
-            return real(name, given, None)                              # says what is wrong with it
+    rows = prior.shape[1]
+    try:
+        index = torch.as_tensor(given)
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        return real(name, given, None)                                  # says what is wrong with it
     if index.ndim == 3 and not index.is_floating_point():
         if below is None:
             raise ValueError(f"prior must be given at every level where {name} is an index: it holds the number of states")
@@ -260,8 +254,10 @@ def _prior_below(h, l, prior, P, priors):
     return given
 
 
-def _symmetric(name, rho, m):
-    """Tables (R, C, m, m) that keep the state with probability ρ + (1-ρ)/m."""
+def _symmetric(name, rho, shape, m):
+    """Tables (R, C, m, m) that keep the state with probability ρ + (1-ρ)/m; rho one number or one per edge."""
+    rho = check.real(name, rho)
+    rho = check.shaped(name, rho, tuple(shape)) if rho.ndim else rho.expand(shape)
     low = -1 / (m - 1) if m > 1 else -torch.inf
     bad = (rho < low) | (rho > 1)
     if bad.any():

@@ -37,8 +37,7 @@ def train(student, data, *, steps, lr, method="sgd", momentum=0.9, batch=None, s
     Raises `ValueError` when a loss is no longer finite; the message names the step, and the students if there are many.
     Source: Tian (2018); chapter `dynamics`.
     """
-    if not isinstance(student, Student):
-        raise TypeError(f"student must be a Student; found {type(student).__name__}")
+    check.instance("student", student, Student)
     check.count("steps", steps, 0)
     check.count("every", every)
     check.number("lr", lr, positive=True)
