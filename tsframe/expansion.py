@@ -173,14 +173,7 @@ def _parts(total, **parts):
 def _check_pair(student, teacher):
     check.instance("student", student, Student)
     check.instance("teacher", teacher, Teacher)
-    check.same_hierarchy("student", student.hierarchy, "teacher", teacher.hierarchy)
-    for what, level, n in (("features", 0, teacher.features.shape[-1]), ("classes", -1, teacher.target.shape[-1])):
-        if student.widths[level] != n:
-            raise ValueError(f"widths[{level}] of the student must be the teacher's number of {what}, {n}; "
-                             f"found {student.widths[level]}")
-    if student.dtype != teacher.dtype:
-        raise TypeError(f"student and teacher must have one dtype; found {student.dtype} and {teacher.dtype} "
-                        f"(move one with .to)")
+    student.check_fit("teacher", teacher.hierarchy, teacher.features, teacher.target.shape[-1])
 
 
 def _check_gates(gates, student, teacher):

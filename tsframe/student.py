@@ -96,6 +96,17 @@ class Student(nn.Module):
         """f' = 1[h > 0]; 1 at the top and in a linear student."""
         return (h > 0).to(h) if self.activation == "relu" and l < self.hierarchy.depth else torch.ones_like(h)
 
+    def check_fit(self, name, hierarchy, features, classes):
+        """Raise unless a teacher or ladder of this name has the student's hierarchy, widths at both ends and dtype."""
+        check.same_hierarchy("student", self.hierarchy, name, hierarchy)
+        for what, level, n in (("features", 0, features.shape[-1]), ("classes", -1, classes)):
+            if self.widths[level] != n:
+                raise ValueError(f"widths[{level}] of the student must be the {name}'s number of {what}, {n}; "
+                                 f"found {self.widths[level]}")
+        if self.dtype != features.dtype:
+            raise TypeError(f"student and {name} must have one dtype; found {self.dtype} and {features.dtype} "
+                            "(move one with .to)")
+
     def check_inputs(self, inputs):
         """`inputs` as a tensor (N, R_0, n_0) of this student's dtype and device."""
         return check.real("inputs", inputs, (None, self.hierarchy.leaves, self.widths[0]), self.dtype, self.W1.device)

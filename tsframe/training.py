@@ -44,6 +44,8 @@ def train(student, data, *, steps, lr, method="sgd", momentum=0.9, batch=None, s
     check.choice("method", method, ("sgd", "momentum", "adam"))
     if keep is not None and not callable(keep):
         raise TypeError(f"keep must be callable as keep(step, student); found {type(keep).__name__}")
+    if isinstance(data, Ladder):
+        student.check_fit("ladder", data.hierarchy, data.inputs, data.classes)
     update, parameters = _updates(data, batch, seed), list(student.parameters())
     optimizer = torch.optim.Adam(parameters, lr) if method == "adam" else torch.optim.SGD(
         parameters, lr, check.number("momentum", momentum, 0, 1) if method == "momentum" else 0)
@@ -88,8 +90,13 @@ def _updates(data, batch, seed):
     rng, draw = check.generator(seed), data.sample if isinstance(data, Ladder) else data
 
     def batch_update(student):
-        inputs, labels = draw(batch, seed=rng)
-        return _sample_update(student, inputs, labels, torch.full((len(labels),), 1 / len(labels), dtype=student.dtype))
+        drawn = draw(batch, seed=rng)
+        if not isinstance(drawn, (tuple, list)) or len(drawn) != 2:
+            raise TypeError(f"a sampler must return inputs and labels; found {type(drawn).__name__}")
+        inputs, labels = student.check_inputs(drawn[0]), drawn[1]
+        if not len(inputs):
+            raise ValueError("a sampler must return at least one row; found 0")
+        return _sample_update(student, inputs, labels, inputs.new_full((len(inputs),), 1 / len(inputs)))
     return batch_update
 
 
