@@ -3,11 +3,13 @@
 Every message names the object, the requirement and the numbers found. Values are checked once, where an object
 is built; nothing is checked again inside the recursion.
 """
+import math
 import numbers
 
 import torch
 
 FLOATS = (torch.float32, torch.float64)
+MOST = 2**30                            # entries of one tensor; more is a slip, not a model
 
 
 def at(name, index):
@@ -27,22 +29,31 @@ def instance(name, value, kind):
     return value
 
 
-def count(name, value, least=1, most=None):
-    """`value` as an int that is at least `least` (and at most `most`)."""
+def count(name, value, least=1, most=MOST):
+    """`value` as an int between `least` and `most`."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{name} must be an int; found {type(value).__name__} {value!r}")
-    if value < least or (most is not None and value > most):
-        bound = f"at least {least}" if most is None else f"between {least} and {most}"
+    if not least <= value <= most:
+        bound = f"at least {least}" if most == MOST and value < least else f"between {least} and {most}"
         raise ValueError(f"{name} must be {bound}; found {value}")
     return int(value)
+
+
+def size(name, *dims):
+    """Raise where a tensor of these dimensions would hold more than `MOST` entries."""
+    if math.prod(dims) > MOST:
+        raise ValueError(f"{name} must hold at most {MOST} numbers; found {' x '.join(map(str, dims))}")
 
 
 def number(name, value, least=None, most=None, positive=False):
     """`value` as a finite float inside the closed range, or above 0 where `positive`."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be a number; found {type(value).__name__} {value!r}")
-    value = float(value)
-    if value != value or value in (float("inf"), float("-inf")):
+    try:
+        value = float(value)
+    except OverflowError:
+        value = math.inf
+    if not math.isfinite(value):
         raise ValueError(f"{name} must be finite; found {value}")
     if positive and value <= 0:
         raise ValueError(f"{name} must be positive; found {value:g}")
@@ -77,11 +88,26 @@ def shaped(name, x, shape):
     return x
 
 
+def _dense(name, value):
+    if torch.is_tensor(value) and value.layout != torch.strided:
+        raise TypeError(f"{name} must be a dense array; found layout {value.layout}")
+
+
+def flag(name, value):
+    """`value`, True or False."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False; found {value!r}")
+    return value
+
+
 def real(name, value, shape=None, dtype=None, device=None):
     """`value` as a finite float tensor (float64 unless it is a float tensor already, or `dtype` says)."""
+    _dense(name, value)
     keep = torch.is_tensor(value) and value.dtype in FLOATS or getattr(value, "dtype", None) == "float32"
     try:                                        # straight to float64: a list must not pass through float32
-        x = torch.as_tensor(value, dtype=None if keep or hasattr(value, "dtype") else torch.float64)
+        x = torch.as_tensor(value)
+        if not (keep or x.is_complex() or hasattr(value, "dtype")):
+            x = torch.as_tensor(value, dtype=torch.float64)
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise TypeError(f"{name} must be an array of numbers; found {type(value).__name__} ({error})") from None
     if x.is_complex():
@@ -124,6 +150,7 @@ def probabilities(name, x, rows=None):
 
 def integers(name, value, shape=None, most=None, what="codes"):
     """`value` as a long tensor of entries >= 0 (and <= `most`)."""
+    _dense(name, value)
     try:
         x = torch.as_tensor(value)
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:

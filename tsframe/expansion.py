@@ -1,5 +1,5 @@
 """Floor 4. The student expanded on its teacher's graph, the same quantities measured, and their difference."""
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import torch
@@ -16,7 +16,6 @@ class Expansion:
 
     F[l] E[f_j | z_α], D[l] E[f'_j | z_α], H[l] E[h_j | z_α], G[l] E[g_j | z_α], U[l] E[u_j | z_α]:
         (..., R_l, m_l, n_l); g is MINUS the loss gradient with respect to h
-    S[l] P_αβ^T Λ_α G_α = Λ_β P^b_βα G_α, what each edge sends down: (..., R_l, C_l, m_{l-1}, n_l)  (`backward` only)
     dW[l] E[f_k g_j], like W[l]: the expected descent direction; db[l] E[g_j]: (..., R_l, n_l)   (`measure` only)
     below[l] E[f_k | z_α] of the children's nodes: (..., R_l, C_l, m_l, n_{l-1})                  (`measure` only)
     """
@@ -26,10 +25,10 @@ class Expansion:
     H: list
     G: list = None
     U: list = None
-    S: list = None
     dW: list = None
     db: list = None
     below: list = None
+    _sent: list = field(default=None, init=False, repr=False)     # P^T Λ G, kept by backward for weight_update
 
 
 def expand(student, teacher, gates="mean"):
@@ -61,35 +60,39 @@ def backward(expansion, student, teacher):
     Source: Tian (2018), Theorem 3; chapter `expansion`.
     """
     _check_pair(student, teacher)
+    _check_expansion(expansion, teacher, student.widths)
     depth = student.hierarchy.depth
     U = [None] * depth + [teacher.target - expansion.F[-1]]
-    G, S = list(U), [None] * (depth + 1)
+    G, sent = list(U), [None] * (depth + 1)
     for l in range(depth, 0, -1):
-        S[l] = teacher.spread(l, G[l])
+        sent[l] = teacher.spread(l, G[l])
         if l > 1:
-            U[l - 1] = _heard(student, teacher, l, S[l])
+            U[l - 1] = _heard(student, teacher, l, sent[l])
             G[l - 1] = expansion.D[l - 1] * U[l - 1]
-    return replace(expansion, G=G, U=U, S=S)
+    out = replace(expansion, G=G, U=U)
+    object.__setattr__(out, "_sent", sent)
+    return out
 
 
 def weight_update(expansion, teacher):
-    """The expected descent direction, list by level like W:  ΔW_βα = (P_αβ F_β)^T Λ_α G_α = F_β^T S_βα.
+    """The expected descent direction, list by level like W:  ΔW_βα = (P_αβ F_β)^T Λ_α G_α = F_β^T (P_αβ^T Λ_α G_α).
 
-    Needs `backward` first. Source: Tian (2018), Theorem 3; chapter `expansion`.
+    Takes any expansion with G, a measured one too. Source: Tian (2018), Theorem 3; chapter `expansion`.
     """
-    _check_backward(expansion)
-    return [None] + [teacher.hierarchy.gather(l, expansion.F[l - 1], -3).mT @ expansion.S[l]
-                     for l in range(1, len(expansion.S))]
+    _check_expansion(expansion, teacher, signals=True)
+    sent = expansion._sent or [None] + [teacher.spread(l, g) for l, g in enumerate(expansion.G) if l]
+    return [None] + [teacher.hierarchy.gather(l, expansion.F[l - 1], -3).mT @ sent[l] for l in range(1, len(sent))]
 
 
 def bias_update(expansion, teacher):
     """The expected descent direction of the biases, list by level:  Δb_α = Σ_z P(z_α) G_α[z]."""
-    _check_backward(expansion)
+    _check_expansion(expansion, teacher, signals=True)
     return [None] + [(p[:, None] @ g)[..., 0, :] for p, g in zip(teacher.prior[1:], expansion.G[1:])]
 
 
 def reduced_loss(expansion, teacher):
     """½ Σ_z P(z_ω) ‖F_ω(z) - target(z)‖², one number a student: what the reduced model descends on. Chapter `dynamics`."""
+    _check_expansion(expansion, teacher)
     return ((expansion.F[-1] - teacher.target).square().sum(-1) * teacher.prior[-1]).sum((-2, -1)) / 2
 
 
@@ -161,9 +164,9 @@ def residuals(student, ladder, gates="mean"):
     return out
 
 
-def _heard(student, teacher, l, S):
-    """What level l-1 hears from level l: Σ_{α ∈ pa(β)} Λ_β^{-1} S_βα W_βα^T, (..., R_{l-1}, m_{l-1}, n_{l-1})."""
-    return teacher.given(l - 1, student.hierarchy.scatter(l, student.outgoing(l, S), -3))
+def _heard(student, teacher, l, sent):
+    """What level l-1 hears: Σ_{α ∈ pa(β)} P^b_βα G_α W_βα^T, (..., R_{l-1}, m_{l-1}, n_{l-1}); sent = P^T Λ G."""
+    return teacher.given(l - 1, student.hierarchy.scatter(l, student.outgoing(l, sent), -3))
 
 
 def _parts(total, **parts):
@@ -183,9 +186,9 @@ def _check_gates(gates, student, teacher):
     gates = check.levels("gates", gates, student.hierarchy.depth)
     for l in range(1, student.hierarchy.depth):
         gates[l] = check.real(f"gates[{l}]", gates[l], None, teacher.dtype, teacher.prior[0].device)
-        want = (teacher.hierarchy.regions[l], teacher.states[l], student.widths[l])
-        if tuple(gates[l].shape[-3:]) != want:
-            raise ValueError(f"gates[{l}] must end in shape {want}; found {tuple(gates[l].shape)}")
+        want = (*student.ensemble, teacher.hierarchy.regions[l], teacher.states[l], student.widths[l])
+        if tuple(gates[l].shape) not in (want, want[-3:]):
+            raise ValueError(f"gates[{l}] must have shape {want}; found {tuple(gates[l].shape)}")
         bad = (gates[l].detach() < -1e-9) | (gates[l].detach() > 1 + 1e-9)
         if bad.any():
             raise ValueError(f"{check.at(f'gates[{l}]', check.first(bad))} must lie in [0, 1]; "
@@ -193,7 +196,17 @@ def _check_gates(gates, student, teacher):
     return gates
 
 
-def _check_backward(expansion):
+def _check_expansion(expansion, teacher, widths=None, signals=False):
+    """An Expansion on this teacher (and of these widths), with G where `signals` are needed."""
     check.instance("expansion", expansion, Expansion)
-    if expansion.S is None:
-        raise ValueError("expansion must come from backward; its S is None")
+    check.instance("teacher", teacher, Teacher)
+    if len(expansion.F) != len(teacher.prior) or any(F.shape[-3:-1] != p.shape
+                                                     for F, p in zip(expansion.F, teacher.prior)):
+        raise ValueError(f"expansion must have tables of (regions, states) {[tuple(p.shape) for p in teacher.prior]} "
+                         f"by level; found {[tuple(F.shape[-3:-1]) for F in expansion.F]}")
+    found = [F.shape[-1] for F in expansion.F]
+    if found[-1] != teacher.target.shape[-1] or widths not in (None, found):
+        raise ValueError(f"expansion must have the teacher's {teacher.target.shape[-1]} classes and the student's "
+                         f"widths; found widths {found}")
+    if signals and expansion.G is None:
+        raise ValueError("expansion must hold G; found None (call backward first)")

@@ -44,10 +44,11 @@ class Hierarchy:
             if below is None:
                 below = regions[0] = int(c.max()) + 1
             check.integers(f"children[{l}]", c, most=below - 1, what="region indices")
-            orphan = torch.bincount(c.flatten(), minlength=below) == 0
-            if orphan.any():
-                raise ValueError(f"every region below the top must have a parent; region {check.first(orphan)[0]} "
-                                 f"of level {l - 1} is in no row of children[{l}]")
+            seen = set(c.flatten().tolist())
+            orphan = next((r for r in range(below) if r not in seen), None)
+            if orphan is not None:
+                raise ValueError(f"every region below the top must have a parent; region {orphan} of level {l - 1} "
+                                 f"is in no row of children[{l}]")
             children[l], below = c, len(c)
             regions.append(below)
         if below != 1:
@@ -64,6 +65,7 @@ class Hierarchy:
         """A perfect tree: branching**(depth-l) regions at level l."""
         check.count("depth", depth)
         check.count("branching", branching)
+        check.size("the leaf level", *[branching] * min(depth, 64))
         return cls([None] + [torch.arange(branching ** (depth - l + 1)).view(-1, branching)
                              for l in range(1, depth + 1)])
 
@@ -92,7 +94,7 @@ class Hierarchy:
         children = [None]
         while side > 1:
             last = levels is not None and len(children) == levels
-            rows = _windows(side, side if last else window, stride)          # (R, C) along one axis
+            rows = _windows(side, side if last else window, stride, axes=2)  # (R, C) along one axis
             grid = rows[:, None, :, None] * side + rows[None, :, None, :]    # (R, R, C, C)
             children.append(grid.reshape(len(rows) ** 2, -1))
             side = len(rows)
@@ -157,8 +159,9 @@ def _check_windows(name, length, window, stride):
                          f"found stride {stride} and window {window}")
 
 
-def _windows(length, window, stride):
-    """Start positions 0, stride, ... with the last moved back to the edge -> indices (R, C)."""
+def _windows(length, window, stride, axes=1):
+    """Start positions 0, stride, ... with the last moved back to the edge -> indices (R, C) along one of the axes."""
     window = min(window, length)
+    check.size("a level of windows", *[-(-(length - window) // stride) + 1, window] * axes)
     starts = [*range(0, length - window, stride), length - window]
     return torch.tensor(starts)[:, None] + torch.arange(window)

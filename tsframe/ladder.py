@@ -49,6 +49,8 @@ class Ladder:
         summaries = check.levels("summaries", summaries, hierarchy.depth, first_is_none=False)
         codes = [check.integers(f"summaries[{l}]", z, (len(inputs), hierarchy.regions[l])).clone()
                  for l, z in enumerate(summaries)]
+        for l, z in enumerate(codes):
+            check.size(f"states of level {l} by the largest code in summaries[{l}]", hierarchy.regions[l], int(z.max()) + 1)
         return cls(hierarchy, inputs, labels, weights, codes, classes)
 
     @classmethod
@@ -60,6 +62,7 @@ class Ladder:
         states : number of clusters by level. A region with no more distinct contents than that keeps them all.
         """
         rng = check.generator(seed)
+        check.instance("hierarchy", hierarchy, Hierarchy)
         patches = _patches(hierarchy, images)
         inputs, labels, weights, classes = _data(hierarchy, patches, labels, None, None)
         states = check.levels("states", states, hierarchy.depth, first_is_none=False)
@@ -76,6 +79,7 @@ class Ladder:
     def enumerate(cls, teacher, limit=2**20):
         """Every joint state of a latent tree with its probability: the teacher's whole law, codes = its own z."""
         check.instance("teacher", teacher, Teacher)
+        check.count("limit", limit)
         h = teacher.hierarchy
         if not h.is_tree:
             raise ValueError("enumeration needs one parent per region: pairwise tables do not define a joint law "
@@ -114,6 +118,8 @@ class Ladder:
             m, k = self.states[l], self.states[l - 1]
             below = h.gather(l, self.codes[l - 1], -1)                                            # (N, R, C)
             index = self._index(l, below)
+            if index is None:
+                check.size(f"P[{l}]", *h.children[l].shape, m, k)
             P.append(index if index is not None and index.numel() * k > DENSE else
                      self._count(self.codes[l][..., None] * k + below, m * k).unflatten(-1, (m, k)))
             if P[l].is_floating_point():
@@ -162,7 +168,7 @@ class Ladder:
 
     def sample(self, n, *, seed):
         """n rows drawn with replacement by their weights: inputs (n, R_0, n_0) and labels (n,)."""
-        check.count("n", n, 0)
+        check.size("a sample", check.count("n", n, 0), *self.inputs.shape[1:])
         rng = check.generator(seed)
         rows = torch.multinomial(self.weights.to(rng.device), n, True, generator=rng).to(self.labels.device) if n else []
         return self.inputs[rows], self.labels[rows]
@@ -189,8 +195,9 @@ def _data(hierarchy, inputs, labels, weights, classes):
     if not weights.sum() > 0:
         raise ValueError(f"weights must not be all zero; their sum over {n} rows is 0")
     weights = weights / weights.max()                                    # so that the sum cannot overflow
-    return inputs, labels.to(inputs.device), (weights / weights.sum()).to(inputs.device), \
-        int(labels.max()) + 1 if classes is None else classes
+    classes = int(labels.max()) + 1 if classes is None else classes
+    check.size("one-hot labels", n, classes)
+    return inputs, labels.to(inputs.device), (weights / weights.sum()).to(inputs.device), classes
 
 
 def _contents(hierarchy, inputs):

@@ -41,11 +41,11 @@ class Student(nn.Module):
         if norm is not None:
             raise ValueError(f"norm must be None: batch normalisation is not in this version; found {norm!r}")
         self.norm = norm
-        if not isinstance(bias, bool):
-            raise TypeError(f"bias must be True or False; found {bias!r}")
+        check.flag("bias", bias)
         rng = check.generator(seed)
         for l in range(1, hierarchy.depth + 1):
             (regions, fan), k, j = hierarchy.children[l].shape, self.widths[l - 1], self.widths[l]
+            check.size(f"W[{l}]", *self.ensemble, regions, fan, k, j)
             gain = 2 if activation == "relu" and l < hierarchy.depth else 1
             w = torch.randn(*self.ensemble, regions, fan, k, j, generator=rng, dtype=torch.float64, device=rng.device)
             self.register_parameter(f"W{l}", nn.Parameter(w.cpu() * (gain / (fan * k)) ** 0.5))

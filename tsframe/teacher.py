@@ -82,9 +82,12 @@ class Teacher:
                                  f"region two different priors; found {hierarchy}")
             m = list(states) if isinstance(states, (list, tuple)) else [states] * (depth + 1)
             m = [check.count(f"states[{l}]", s) for l, s in enumerate(check.levels("states", m, depth, False))]
+            for l in range(1, depth + 1):
+                check.size(f"P[{l}]", *hierarchy.children[l].shape, m[l], m[l - 1])
             P = [None] + [_dirichlet((*hierarchy.children[l].shape, m[l], m[l - 1]), rng) for l in range(1, depth + 1)]
         else:
             m = [check.count("states", states)] * (depth + 1)
+            check.size("P[1]", hierarchy.leaves, m[0], m[0])
             each = isinstance(polarity, (list, tuple))
             rho = check.levels("polarity", polarity, depth) if each else \
                 [None] + [check.number("polarity", polarity)] * depth
@@ -184,6 +187,7 @@ class Teacher:
         """n draws of all summaries, from the top down: list by level of codes (n, R_l). One parent a region only."""
         check.count("n", n, 0)
         rng, h = check.generator(seed), self.hierarchy
+        check.size("a sample", n, h.leaves, self.states[0])
         if not h.is_tree:
             raise ValueError("sampling needs one parent per region: pairwise tables do not define a joint law "
                              f"where fields overlap; found {h}")

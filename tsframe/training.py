@@ -40,7 +40,8 @@ def train(student, data, *, steps, lr, method="sgd", momentum=0.9, batch=None, s
     check.instance("student", student, Student)
     check.count("steps", steps, 0)
     check.count("every", every)
-    check.number("lr", lr, positive=True)
+    check.flag("progress", progress)
+    lr = check.number("lr", lr, positive=True)
     check.choice("method", method, ("sgd", "momentum", "adam"))
     if keep is not None and not callable(keep):
         raise TypeError(f"keep must be callable as keep(step, student); found {type(keep).__name__}")
