@@ -6,5 +6,12 @@ from .student import Student
 from .expansion import (Expansion, Residuals, backward, bias_update, expand, measure, reduced_loss, residuals,
                         weight_update)
 from .training import History, train
+from .certificates import Certificate, certify
 
 __version__ = "0.1.0"
+__all__ = [
+    "Hierarchy", "Teacher", "Ladder", "Student",                        # the setting
+    "Expansion", "expand", "backward", "weight_update", "bias_update", "reduced_loss", "measure",
+    "Residuals", "residuals", "History", "train",                       # training
+    "Certificate", "certify",                                           # the statements, checked
+]

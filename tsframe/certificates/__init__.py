@@ -1,0 +1,3 @@
+"""Floor 6. Certificates of the numbered statements: `certify()` computes and shows them."""
+from . import setting                            # noqa: F401  (importing it registers Part I)
+from .registry import Certificate, Certificates, certify

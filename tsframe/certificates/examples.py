@@ -1,0 +1,125 @@
+"""Floor 6. The coarse ladder on which every equation is exact, and its four relatives that each lose one condition."""
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+
+import torch
+
+from .. import _checks as check
+from ..hierarchy import Hierarchy
+from ..ladder import Ladder
+from ..student import Student
+
+CONDITIONS = ("focus", "gate", "broadness", "decorrelation")
+PARTITIONS = (0, 1, 1, 2, 3, 3), (0, 0, 0, 1, 1, 1), (0, 0, 1, 2, 2, 3)    # of the labels: the codes of each b
+MARGIN = 0.5                                                # how far h keeps from 0, but for ε
+
+
+@dataclass(frozen=True, eq=False)
+class CoarseExample:
+    """A law in weighted rows, its summaries (list by level) and a student, as `coarse_example` builds them."""
+
+    hierarchy: Hierarchy
+    inputs: torch.Tensor
+    labels: torch.Tensor
+    weights: torch.Tensor
+    codes: list
+    student: Student
+
+    @cached_property
+    def ladder(self):
+        return Ladder.coarse(self.hierarchy, self.inputs, self.labels, self.codes, self.weights)
+
+
+def coarse_example(eps=0.02, *, fails=None, tilt=0.6, shift=0.0, seed=0):
+    """Three noisy regions b under two clean regions a under ω; the middle b is shared. Six labels, z_ω = y.
+
+        inputs of b  (s+ε, s-ε, s'+ε, s'-ε),   ε = ±eps,   P(ε>0) = 1/2 + shift ± tilt/2 by a fair bit r
+        z_b = (code of s, r),   nodes of b in mirror pairs h = φ(s) ± cε, which their parents weigh equally
+
+    The partitions of the labels that z_a stands for determine the codes of their children's s. Every condition
+    holds as long as |c| eps < |φ(s)|: at the start |φ| >= 0.5 and |c| <= 1.5, so for eps < 1/3.
+
+    fails : one of `CONDITIONS`, broken alone:
+        "focus"          the code of the first leaf merges two values of s that z_b keeps apart
+        "gate"           one pair of nodes with no outgoing weights changes its gate with ε
+        "broadness"      the bit of the first b tells about y what z_a does not know; no tilt
+        "decorrelation"  parents weigh a pair unequally, so that ε reaches the output; no tilt
+    shift : the mean of ε, over 2 eps; not 0: exact still, but the first step of training breaks the mirror
+    Source: chapter `expansion`, Proposition `coarse-ladder`.
+    """
+    check.number("eps", eps, positive=True)
+    if fails is not None:
+        check.choice("fails", fails, CONDITIONS)
+    if fails in ("broadness", "decorrelation"):
+        tilt = 0.0
+    check.number("tilt", tilt, -1, 1)
+    check.number("shift", shift, -(1 - abs(tilt)) / 2, (1 - abs(tilt)) / 2)
+    rng = check.generator(seed)
+    h = Hierarchy([None, [[0], [1], [2]], [[0, 1], [1, 2]], [[0, 1]]])
+
+    rows = torch.tensor(list(product(range(6), *[(0, 1)] * 6)))          # label, three bits r, three signs of ε
+    y, r, up = rows[:, 0], rows[:, 1:4].clone(), rows[:, 4:]
+    if fails == "broadness":
+        r[:, 0] = y % 2
+    weights = (0.5 + (2 * up - 1) * (shift + tilt * (r - 0.5))).prod(1)
+    s = torch.tensor(PARTITIONS).T[y]                                                    # (N, 3)
+    values = torch.randn(3, 4, 2, generator=rng, dtype=torch.float64, device=rng.device).cpu()
+    clean = values[torch.arange(3), s].repeat_interleave(2, -1)                          # (N, 3, 4)
+    noise = eps * (2 * up - 1.0)[..., None] * torch.tensor([1.0, -1, 1, -1])
+    z_a, z_b = s[:, [0, 2]], 2 * s + r                      # z_a1 is the code of b1, z_a2 that of b3
+    leaf = z_b.clone()
+    if fails == "focus":
+        leaf[:, 0] = 2 * (s[:, 0] - 1).clamp(min=0) + r[:, 0]
+    student = _student(h, values, eps, fails, rng)
+    return CoarseExample(h, clean + noise, y, weights / weights.sum(), [leaf, z_b, z_a, y[:, None]], student)
+
+
+def _student(h, values, eps, fails, rng, pairs=4, nodes=6):
+    """Mirror pairs at level 1; every clean part of h keeps MARGIN from 0 and is on for some codes."""
+    student = Student(h, [4, 2 * pairs, nodes, 6], bias=True, seed=rng)
+    c = torch.randn(3, pairs, generator=rng, dtype=torch.float64, device=rng.device).cpu()
+    c = c.sign() * c.abs().clamp(0.5, 1.5)
+    mirror = torch.tensor([1.0, -1, 1, -1])[:, None] / 4
+    with torch.no_grad():
+        f = []                                                      # sum of a pair, (codes, pairs)
+        for b, part in enumerate(PARTITIONS):
+            s = values[b, :max(part) + 1]
+            a, bias = _nodes(s, pairs, rng)
+            if fails == "gate":
+                a[:, -1], bias[-1], c[b, -1] = 0, 0, 1 / eps        # h = ±1
+            phi = s @ a + bias
+            if fails == "decorrelation":
+                c[b] = c[b].sign() * phi.abs().min(0).values / (2 * eps)
+            w = a.repeat_interleave(2, 0) / 2
+            student.W1[b, 0] = torch.cat([w + mirror * c[b], w - mirror * c[b]], -1)
+            student.b1[b] = bias.repeat(2)
+            f.append(2 * phi.relu())
+        for region in range(2):
+            codes = sorted(set(zip(*PARTITIONS[region:region + 2])))
+            below = torch.stack([torch.cat([f[region][i], f[region + 1][k]]) for i, k in codes])
+            w, student.b2[region] = _nodes(below, nodes, rng)
+            tilt = 0
+            if fails == "decorrelation":                            # ε moves h by MARGIN / 2 at most
+                tilt = (MARGIN / (below @ w.abs()).max(0).values).clamp(max=0.5)
+            for slot, out in enumerate(w.unflatten(0, (2, pairs))):
+                if fails == "gate":
+                    out[-1] = 0
+                student.W2[region, slot] = torch.cat([out * (1 + tilt), out * (1 - tilt)])
+    return student
+
+
+def _nodes(x, count, rng, draws=16):
+    """Weights and biases of `count` nodes on the rows of x: the hyperplane lies in the widest gap of
+    the rows, of several random directions that with the widest, and each side keeps MARGIN from it."""
+    w = torch.randn(x.shape[1], draws, count, generator=rng, dtype=torch.float64, device=rng.device)
+    w = torch.nn.functional.normalize(w.cpu(), dim=0)
+    at = (x @ w.flatten(1)).unflatten(1, (draws, count)).sort(0).values
+    gap, where = at.diff(dim=0).max(0)                              # (draws, count)
+    best = gap.argmax(0, keepdim=True)
+    low = at.gather(0, where[None])[0].gather(0, best)[0]
+    gap, w = gap.gather(0, best)[0], w.gather(1, best.expand(x.shape[1], 1, count))[:, 0]
+    scale = 2 * MARGIN / gap
+    w, bias = w * scale, -(low + gap / 2) * scale
+    side = torch.where((x[1] @ w + bias > 0) == (torch.arange(count) % 2 == 0), 1, -1)
+    return w * side, bias * side                                    # on and off in turn at row 1

@@ -1,0 +1,157 @@
+"""Floor 6. Certificates: a numbered statement, computed along two independent routes each time it is asked for."""
+import math
+from dataclasses import dataclass
+from html import escape
+
+from .. import _checks as check
+
+KINDS = ("exact", "approximation", "empirical")
+LARGE = 100                                     # the counter-example must exceed the tolerance this many times
+REGISTRY = {}                                   # id -> (static fields, function of a generator), in the book's order
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What was claimed, how far two routes to it are apart, and what happens when an assumption is dropped.
+
+    residual : distance of the two routes, relative to max(1, the largest value), the worst of several instances
+    counterexample : the same distance with the assumption named in `dropped` no longer true (its smallest instance)
+    witness : the second route
+    """
+
+    id: str
+    claim: str
+    kind: str
+    residual: float
+    tolerance: float
+    witness: str
+    counterexample: float
+    dropped: str
+
+    @property
+    def passed(self):
+        """The routes agree, and the test could have failed: dropping the assumption is seen clearly. NaN never passes."""
+        return bool(0 <= self.residual <= self.tolerance
+                    and LARGE * self.tolerance <= self.counterexample < math.inf)
+
+    def html(self, page=""):
+        """The badge; `page` is the address of the chapter that holds the statement."""
+        mark, result = ("✓", "pass") if self.passed else ("✕", "FAIL")
+        return (f'<div class="cert" data-result="{result}"><p class="cert-head"><b>Certificate</b> {_link(self, page)}'
+                f'<span class="cert-kind">{escape(self.kind)}</span><span class="cert-ok">{mark} {result}</span></p>'
+                f'<p class="cert-claim">{_sentence(self.claim)}</p>{_ruler(self)}'
+                f'<p class="cert-kind">Second route: {escape(self.witness)}. '
+                f'Counter-example: {escape(self.dropped)}.</p></div>')
+
+    def _repr_html_(self):
+        return self.html()
+
+    def __repr__(self):
+        return (f"{'pass' if self.passed else 'FAIL'}  {self.id}: residual {_figure(self.residual)} "
+                f"(tolerance {_figure(self.tolerance)}), counter-example {_figure(self.counterexample)}")
+
+
+class Certificates(list):
+    """A list of certificates: badges in Jupyter, a plain table in print."""
+
+    def html(self, pages=None):
+        """All badges; `pages` maps an id to the address of its chapter."""
+        return "".join(c.html((pages or {}).get(c.id, "")) for c in self)
+
+    def _repr_html_(self):
+        return self.html()
+
+    def table(self, pages=None):
+        """The ledger as an HTML table: one row a certificate, linked to its statement."""
+        head = "".join(f'<th scope="col">{x}</th>' for x in
+                       ("Statement", "Claim", "Kind", "Residual", "Tolerance", "Counter-example", "Result"))
+        rows = "".join(
+            f'<tr data-result="{"pass" if c.passed else "FAIL"}"><th scope="row">{_link(c, (pages or {}).get(c.id, ""))}'
+            f'</th><td>{_sentence(c.claim)}</td><td>{escape(c.kind)}</td>'
+            + "".join(f'<td>{_figure(v)}</td>' for v in (c.residual, c.tolerance, c.counterexample))
+            + f'<td>{"✓ pass" if c.passed else "✕ FAIL"}</td></tr>' for c in self)
+        return f'<table class="ledger"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
+
+    def __repr__(self):
+        width = max((len(c.id) for c in self), default=0)
+        return "\n".join([f"{'':4}  {'statement':{width}}  residual  tolerance  counter-example"] + [
+            f"{'pass' if c.passed else 'FAIL'}  {c.id:{width}}  {_figure(c.residual):>8}  {_figure(c.tolerance):>9}  "
+            f"{_figure(c.counterexample):>15}" for c in self])
+
+
+def certificate(id, *, claim, witness, dropped, kind="exact", tolerance=1e-12):
+    """Register a function of a `torch.Generator` that returns (residual, counterexample) as the certificate `id`."""
+    if id in REGISTRY:
+        raise ValueError(f"a certificate's id must be its own; {id!r} is registered already")
+    static = dict(id=id, claim=claim, witness=witness, dropped=dropped, tolerance=tolerance,
+                  kind=check.choice("kind", kind, KINDS))
+
+    def register(compute):
+        REGISTRY[id] = static, compute
+        return compute
+    return register
+
+
+def certify(name=None, *, seed=0):
+    """Compute the certificate of one statement, or all of them in the order of the book; nothing is stored.
+
+    name : the id of a statement, `thm-<id>` in its chapter; by default all. Raises `ValueError` for an unknown one.
+    seed : int or torch.Generator; draws the instances
+    """
+    check.generator(seed)                                           # refuse a wrong seed before anything runs
+    if name is not None and name not in REGISTRY:
+        raise ValueError(f"name must be the id of a certificate; found {name!r}, known are {', '.join(REGISTRY)}")
+    out = Certificates()
+    for static, compute in (REGISTRY.values() if name is None else [REGISTRY[name]]):
+        residual, counterexample = compute(check.generator(seed))
+        out.append(Certificate(residual=float(residual), counterexample=float(counterexample), **static))
+    return out
+
+
+def _link(c, page):
+    return f'<a href="{escape(page)}#thm-{escape(c.id)}"><code>{escape(c.id)}</code></a>'
+
+
+def _sentence(claim):
+    return escape(claim[:1].upper() + claim[1:]) + "."
+
+
+def _figure(v):
+    """0, 3e−15, 0.42, 12 or 2e4: at most two digits, with a minus sign."""
+    if v == 0 or not math.isfinite(v):
+        return str(v).replace("0.0", "0").replace("-", "−")
+    if 0.01 <= abs(v) < 99.5:
+        return f"{v:.2g}".replace("-", "−")
+    digits, power = f"{v:.0e}".split("e")
+    return f"{digits}e{int(power)}".replace("-", "−")
+
+
+def _ruler(c):
+    """Residual (diamond), tolerance (bar) and counter-example (cross) on one log axis from 1e-18 to 1e3."""
+    def x(v):
+        return 12 + 16 * ((3 if math.isnan(v) else math.log10(min(max(v, 1e-18), 1e3))) + 18)
+
+    r, t, k = x(c.residual), x(c.tolerance), x(c.counterexample)
+    words = [f"residual {_figure(c.residual)}", f"tolerance {_figure(c.tolerance)}",
+             f"counter-example {_figure(c.counterexample)}"]
+    left, right = _apart(r, k) if r <= k else _apart(k, r)
+    labels = [((left if r <= k else right), 16, "m"), (min(max(t, 60), 300), 55, "q"),
+              ((right if r <= k else left), 16, "w")]
+    ticks = "".join(f'<line x1="{x(10.0**p):.0f}" x2="{x(10.0**p):.0f}" y1="31" y2="35"/>' for p in range(-18, 4, 3))
+    text = "".join(f'<text x="{at:.0f}" y="{y}" class="{role}">{word}</text>'
+                   for (at, y, role), word in zip(labels, words))
+    return (f'<svg viewBox="0 0 360 56" role="img" aria-label="{", ".join(words)}">'
+            f'<g class="axis"><line x1="12" x2="348" y1="33" y2="33"/>{ticks}</g>'
+            f'<rect class="ok" x="12" y="30" width="{t - 12:.0f}" height="6"/>'
+            f'<line class="tol" x1="{t:.0f}" x2="{t:.0f}" y1="23" y2="42"/>'
+            f'<path class="res" d="M{r:.0f} 27l6 6-6 6-6-6z"/>'
+            f'<path class="ce" d="M{k - 5:.0f} 28l10 10m0-10l-10 10"/>{text}</svg>')
+
+
+def _apart(left, right, gap=130, margin=76, width=360):
+    """Centres of two labels, at their marks where there is room, else moved `gap` apart within the picture."""
+    left, right = (min(max(v, margin), width - margin) for v in (left, right))
+    short = max(gap - (right - left), 0)
+    left, right = left - short / 2, right + short / 2
+    over = max(right - (width - margin), 0) - max(margin - left, 0)
+    return left - over, right - over
