@@ -6,7 +6,7 @@ import torch
 
 from . import _checks as check
 from .ladder import Ladder
-from .student import Student
+from .student import Student, correlate, side_by_side
 from .teacher import Teacher
 
 
@@ -28,7 +28,13 @@ class Expansion:
     dW: list = None
     db: list = None
     below: list = None
-    _sent: list = field(default=None, init=False, repr=False)     # P^T Λ G, kept by backward for weight_update
+    _PF: list = field(default=None, init=False, repr=False)   # P F side by side, kept by expand for weight_update
+
+    def with_signals(self, G, U):
+        """The same expansion with G and U, as `backward` returns it."""
+        out = replace(self, G=G, U=U)
+        object.__setattr__(out, "_PF", self._PF)
+        return out
 
 
 def expand(student, teacher, gates="mean"):
@@ -43,13 +49,15 @@ def expand(student, teacher, gates="mean"):
     _check_pair(student, teacher)
     depth = student.hierarchy.depth
     given = None if isinstance(gates, str) and gates == "mean" else _check_gates(gates, student, teacher)
-    F, D, H = [teacher.features], [None], [None]
+    F, D, H, PF = [teacher.features], [None], [None], [None]
     for l in range(1, depth + 1):
-        FW = student.weigh(l, student.hierarchy.gather(l, F[-1], -3))
-        H.append(teacher.masked(l, student.biased(l, teacher.mix(l, FW))))
+        PF.append(side_by_side(teacher.up(l, F[-1])))
+        H.append(teacher.masked(l, student.incoming(l, PF[-1])))
         D.append(teacher.masked(l, student.gate(l, H[-1]) if given is None or l == depth else given[l]))
         F.append(H[-1] if l == depth else D[-1] * H[-1])
-    return Expansion(F, D, H)
+    out = Expansion(F, D, H)
+    object.__setattr__(out, "_PF", PF)
+    return out
 
 
 def backward(expansion, student, teacher):
@@ -63,25 +71,22 @@ def backward(expansion, student, teacher):
     _check_expansion(expansion, teacher, student.widths)
     depth = student.hierarchy.depth
     U = [None] * depth + [teacher.target - expansion.F[-1]]
-    G, sent = list(U), [None] * (depth + 1)
-    for l in range(depth, 0, -1):
-        sent[l] = teacher.spread(l, G[l])
-        if l > 1:
-            U[l - 1] = _heard(student, teacher, l, sent[l])
-            G[l - 1] = expansion.D[l - 1] * U[l - 1]
-    out = replace(expansion, G=G, U=U)
-    object.__setattr__(out, "_sent", sent)
-    return out
+    G = list(U)
+    for l in range(depth, 1, -1):
+        U[l - 1] = teacher.down(l, student.outgoing(l, G[l]))
+        G[l - 1] = expansion.D[l - 1] * U[l - 1]
+    return expansion.with_signals(G, U)
 
 
 def weight_update(expansion, teacher):
-    """The expected descent direction, list by level like W:  ΔW_βα = (P_αβ F_β)^T Λ_α G_α = F_β^T (P_αβ^T Λ_α G_α).
+    """The expected descent direction, list by level like W:  ΔW_βα = (P_αβ F_β)^T Λ_α G_α.
 
     Takes any expansion with G, a measured one too. Source: Tian (2018), Theorem 3; chapter `expansion`.
     """
     _check_expansion(expansion, teacher, signals=True)
-    sent = expansion._sent or [None] + [teacher.spread(l, g) for l, g in enumerate(expansion.G) if l]
-    return [None] + [teacher.hierarchy.gather(l, expansion.F[l - 1], -3).mT @ sent[l] for l in range(1, len(sent))]
+    levels = range(1, len(expansion.G))
+    PF = expansion._PF or [None] + [side_by_side(teacher.up(l, expansion.F[l - 1])) for l in levels]
+    return [None] + [correlate(PF[l], expansion.G[l], teacher.prior[l], teacher.P[l].shape[1]) for l in levels]
 
 
 def bias_update(expansion, teacher):
@@ -133,40 +138,30 @@ def residuals(student, ladder, gates="mean"):
     """
     t, teacher = measure(student, ladder), ladder.teacher()
     r = backward(expand(student, teacher, gates), student, teacher)
-    dW, depth, gather = weight_update(r, teacher), student.hierarchy.depth, student.hierarchy.gather
-
-    def weighed(l, below):                       # Σ_β (..., R, C, m, k) W -> (..., R, m, j)
-        return student.weigh(l, below).sum(-3)
-
-    def correlated(l, below, G):                 # (..., R, C, m, k)^T Λ (..., R, m, j) -> like W
-        return below.mT @ (teacher.prior[l][..., None] * G).unsqueeze(-3)
-
+    dW, depth = weight_update(r, teacher), student.hierarchy.depth
     out = Residuals([None], [None] * (depth + 1), [None])
     for l in range(1, depth + 1):
-        expected, error = teacher.up(l, t.F[l - 1]), teacher.up(l, t.F[l - 1] - r.F[l - 1])
+        p, children = teacher.prior[l], teacher.P[l].shape[1]
+        below, PF, error = (side_by_side(x) for x in (
+            t.below[l], teacher.up(l, t.F[l - 1]), teacher.up(l, t.F[l - 1] - r.F[l - 1])))
         out.F.append(_parts(
-            t.F[l] - r.F[l], gate=t.F[l] - t.D[l] * t.H[l], focus=t.D[l] * weighed(l, t.below[l] - expected),
-            inherited=t.D[l] * weighed(l, error), gate_table=(t.D[l] - r.D[l]) * r.H[l]))
+            t.F[l] - r.F[l], gate=t.F[l] - t.D[l] * t.H[l], focus=t.D[l] * student.weigh(l, below - PF),
+            inherited=t.D[l] * student.weigh(l, error), gate_table=(t.D[l] - r.D[l]) * r.H[l]))
         out.dW.append(_parts(
-            t.dW[l] - dW[l], focus=correlated(l, t.below[l] - expected, t.G[l]),
-            decorrelation=t.dW[l] - correlated(l, t.below[l], t.G[l]),
-            inherited=correlated(l, error, t.G[l])
-            + gather(l, r.F[l - 1], -3).mT @ teacher.spread(l, t.G[l] - r.G[l])))
+            t.dW[l] - dW[l], focus=correlate(below - PF, t.G[l], p, children),
+            decorrelation=t.dW[l] - correlate(below, t.G[l], p, children),
+            inherited=correlate(error, t.G[l], p, children)
+            + correlate(r._PF[l], t.G[l] - r.G[l], p, children)))
     none = torch.zeros_like(t.G[depth])
     out.G[depth] = _parts(t.G[depth] - r.G[depth], gate=none, broadness=none, inherited=r.F[depth] - t.F[depth],
                           gate_table=none)
     for l in range(depth - 1, 0, -1):
-        expected, error = (_heard(student, teacher, l + 1, teacher.spread(l + 1, x))
+        expected, error = (teacher.down(l + 1, student.outgoing(l + 1, x))
                            for x in (t.G[l + 1], t.G[l + 1] - r.G[l + 1]))
         out.G[l] = _parts(
             t.G[l] - r.G[l], gate=t.G[l] - t.D[l] * t.U[l], broadness=t.D[l] * (t.U[l] - expected),
             inherited=t.D[l] * error, gate_table=(t.D[l] - r.D[l]) * r.U[l])
     return out
-
-
-def _heard(student, teacher, l, sent):
-    """What level l-1 hears: Σ_{α ∈ pa(β)} P^b_βα G_α W_βα^T, (..., R_{l-1}, m_{l-1}, n_{l-1}); sent = P^T Λ G."""
-    return teacher.given(l - 1, student.hierarchy.scatter(l, student.outgoing(l, sent), -3))
 
 
 def _parts(total, **parts):

@@ -79,18 +79,19 @@ class Student(nn.Module):
                 value.copy_(self.get_parameter(name)[index])
         return solo
 
-    def weigh(self, l, f):
-        """f W edge by edge: f (..., R_l, C_l, rows, n_{l-1}), what the regions see -> (..., R_l, C_l, rows, n_l)."""
-        return f @ self._parameters[f"W{l}"]
+    def weigh(self, l, seen):
+        """W f at level l: seen (..., R_l, rows, C_l n_{l-1}), what its regions see side by side -> (..., R_l, rows, n_l)."""
+        return seen @ self._parameters[f"W{l}"].flatten(-3, -2)
+
+    def incoming(self, l, seen):
+        """h = W f + b, shapes as in `weigh`."""
+        h, b = self.weigh(l, seen), self._parameters[f"b{l}"]
+        return h if b is None else h + b.unsqueeze(-2)
 
     def outgoing(self, l, g):
-        """g W^T edge by edge, the adjoint of `weigh`: (..., R_l, C_l, rows, n_l) -> (..., R_l, C_l, rows, n_{l-1})."""
-        return g @ self._parameters[f"W{l}"].transpose(-1, -2)
-
-    def biased(self, l, h):
-        """h + b; h (..., R_l, rows, n_l)."""
-        b = self._parameters[f"b{l}"]
-        return h if b is None else h + b.unsqueeze(-2)
+        """W^T g, the adjoint of `weigh`, edge by edge: g (..., R_l, rows, n_l) -> (..., R_l, C_l, rows, n_{l-1})."""
+        W = self._parameters[f"W{l}"]
+        return (g @ W.flatten(-3, -2).mT).unflatten(-1, W.shape[-3:-1]).transpose(-3, -2)
 
     def gate(self, l, h):
         """f' = 1[h > 0]; 1 at the top and in a linear student."""
@@ -119,7 +120,7 @@ class Student(nn.Module):
         """f, gates and h by level, regions before rows: (..., R_l, N, n_l)."""
         f, gates, h = [inputs.transpose(0, 1)], [None], [None]
         for l in range(1, self.hierarchy.depth + 1):
-            h.append(self.biased(l, _seen(self.hierarchy, l, f[-1]) @ self._parameters[f"W{l}"].flatten(-3, -2)))
+            h.append(self.incoming(l, side_by_side(self.hierarchy.gather(l, f[-1], -3))))
             gates.append(self.gate(l, h[-1]))
             f.append(gates[-1] * h[-1])
         return f, gates, h
@@ -136,9 +137,7 @@ class Student(nn.Module):
         u = [None] * self.hierarchy.depth + [e_y - f[-1]]
         g = [None] * self.hierarchy.depth + [u[-1]]
         for l in range(self.hierarchy.depth, 1, -1):
-            W = self._parameters[f"W{l}"]
-            sent = (g[l] @ W.flatten(-3, -2).mT).unflatten(-1, W.shape[-3:-1])          # (..., R, N, C, n)
-            u[l - 1] = self.hierarchy.scatter(l, sent.transpose(-3, -2), -3)
+            u[l - 1] = self.hierarchy.scatter(l, self.outgoing(l, g[l]), -3)
             g[l - 1] = gates[l - 1] * u[l - 1]
         return Pass(f, gates, h, u, g)
 
@@ -160,11 +159,17 @@ class Pass(NamedTuple):
         """ΔW = E[f_k g_j] and Δb = E[g_j] over rows of these weights (N,), lists by level like W and b."""
         dW = [None]
         for l in range(1, len(self.g)):
-            edges = (hierarchy.children[l].shape[1], self.f[l - 1].shape[-1])
-            dW.append((_seen(hierarchy, l, self.f[l - 1]).mT @ (weights[:, None] * self.g[l])).unflatten(-2, edges))
+            seen = side_by_side(hierarchy.gather(l, self.f[l - 1], -3))
+            dW.append(correlate(seen, self.g[l], weights, hierarchy.children[l].shape[1]))
         return dW, [None] + [weights @ g for g in self.g[1:]]
 
 
-def _seen(hierarchy, l, f):
-    """What each region of level l sees, side by side: f (..., R_{l-1}, N, n) -> (..., R_l, N, C_l n)."""
-    return hierarchy.gather(l, f, -3).transpose(-3, -2).flatten(-2)
+def side_by_side(x):
+    """The children of a region beside one another: (..., R, C, rows, n) -> (..., R, rows, C n)."""
+    return x.transpose(-3, -2).flatten(-2)
+
+
+def correlate(seen, g, weights, children):
+    """Σ_rows weight f_k g_j: seen (..., R, rows, C k) side by side, g (..., R, rows, j), weights (rows,) or (R, rows)
+    -> (..., R, C, k, j), C = children."""
+    return (seen.mT @ (g * weights[..., None])).unflatten(-2, (children, -1))

@@ -114,7 +114,7 @@ class Teacher:
         for l in range(1, self.hierarchy.depth + 1):
             joint = self.prior[l][:, None, :, None] * self.dense(l)
             below = self.hierarchy.gather(l, self.prior[l - 1], -2)[..., None]
-            out.append(joint.transpose(-1, -2) / below.masked_fill(below == 0, 1))
+            out.append((joint.mT / below.masked_fill(below == 0, 1)).contiguous())
         return out
 
     def dense(self, l):
@@ -127,47 +127,23 @@ class Teacher:
     def up(self, l, x):
         """P x: what level l expects of its children's tables. x (..., R_{l-1}, m_{l-1}, n) -> (..., R_l, C_l, m_l, n)."""
         x = self.hierarchy.gather(l, x, -3)
-        return self.P[l] @ x if self.P[l].is_floating_point() else x.gather(-2, self._index(l, x))
+        return _times(self.P[l], x) if self.P[l].is_floating_point() else x.gather(-2, self._index(l, x))
 
     def down(self, l, y):
         """P^b y, summed over parents: the adjoint of `up` under the inner product weighted by P(z).
 
         y (..., R_l, C_l, m_l, n) -> (..., R_{l-1}, m_{l-1}, n); 0 at states of prior 0.
         """
+        if self.P[l].is_floating_point():
+            return self.hierarchy.scatter(l, _times(self.reverse[l], y), -3)
         y = y * self.prior[l][:, None, :, None]
-        y = self.P[l].mT @ y if self.P[l].is_floating_point() else self._scattered(l, y)
-        return self.given(l - 1, self.hierarchy.scatter(l, y, -3))
-
-    def mix(self, l, x):
-        """Σ_β P_αβ x_β edge by edge: x (..., R_l, C_l, m_{l-1}, n) -> (..., R_l, m_l, n)."""
-        if self.P[l].is_floating_point():
-            return _times(self._side_by_side[l][0], x.flatten(-3, -2))
-        return x.gather(-2, self._index(l, x)).sum(-3)
-
-    def spread(self, l, g):
-        """P_αβ^T Λ_α g_α = Λ_β P^b_βα g_α edge by edge: g (..., R_l, m_l, n) -> (..., R_l, C_l, m_{l-1}, n)."""
-        edges = (*g.shape[:-2], self.P[l].shape[1], -1, g.shape[-1])
-        if self.P[l].is_floating_point():
-            return _times(self._side_by_side[l][1], g).reshape(edges)
-        return self._scattered(l, (g * self.prior[l][..., None]).unsqueeze(-3).expand(edges))
-
-    def given(self, l, x):
-        """x / P(z) for x (..., R_l, m_l, n) = P(z) E[. | z]; 0 at states of prior 0."""
-        return x * self._per_prior[l]
-
-    @cached_property
-    def _side_by_side(self):
-        """By level P (R, m_l, C m_{l-1}) and (Λ P)^T, the children's tables beside one another: one product a region."""
-        P = [None if p is None or not p.is_floating_point() else p.transpose(1, 2).flatten(2) for p in self.P]
-        return [None if p is None else (p, (p * q[..., None]).mT.contiguous()) for p, q in zip(P, self.prior)]
+        y = y.new_zeros(*y.shape[:-2], self.states[l - 1], y.shape[-1]).scatter_add(-2, self._index(l, y), y)
+        p = self.prior[l - 1][..., None]
+        return self.hierarchy.scatter(l, y, -3) / p.masked_fill(p == 0, 1)
 
     def _index(self, l, x):
-        """P[l], an index, as `gather` and `scatter` along the states of x (..., R_l, C_l, m, n) want it."""
+        """P[l], an index, as `gather` and `scatter_add` along the states of x (..., R_l, C_l, m, n) want it."""
         return self.P[l][..., None].expand(*x.shape[:-2], self.P[l].shape[-1], x.shape[-1])
-
-    def _scattered(self, l, y):
-        """P^T y for an index: y (..., R_l, C_l, m_l, n) -> (..., R_l, C_l, m_{l-1}, n)."""
-        return y.new_zeros(*y.shape[:-2], self.states[l - 1], y.shape[-1]).scatter_add(-2, self._index(l, y), y)
 
     def masked(self, l, x):
         """x (..., R_l, m_l, n) with 0 at states of prior 0."""
@@ -177,11 +153,6 @@ class Teacher:
     def _full(self):
         """Whether every state of a level has positive prior."""
         return [bool(live.all()) for live in self.live]
-
-    @cached_property
-    def _per_prior(self):
-        """1 / P(z) with 0 at states of prior 0, (R_l, m_l, 1) by level."""
-        return [torch.where(live, 1 / p, torch.zeros_like(p))[..., None] for p, live in zip(self.prior, self.live)]
 
     def sample_states(self, n, *, seed):
         """n draws of all summaries, from the top down: list by level of codes (n, R_l). One parent a region only."""
@@ -211,12 +182,12 @@ class Teacher:
 
 
 def _times(P, x):
-    """P (R, a, b) times x (..., R, b, n); all students share P, so they stand side by side in one product."""
-    if x.ndim == 3:
+    """P (R, C, a, b) times x (..., R, C, b, n): all students share P, so they stand side by side in one product."""
+    if x.ndim == 4:
         return P @ x
-    students = x.flatten(0, -4)
-    y = P @ students.permute(1, 2, 0, 3).flatten(2)                       # (R, a, students n)
-    return y.unflatten(-1, students.shape[::3]).permute(2, 0, 1, 3).unflatten(0, x.shape[:-3])
+    students = x.flatten(0, -5)
+    y = P @ students.permute(1, 2, 3, 0, 4).flatten(3)                    # (R, C, a, students n)
+    return y.unflatten(-1, students.shape[::4]).permute(3, 0, 1, 2, 4).unflatten(0, x.shape[:-4])
 
 
 def _table(name, given, shape, prior, below, real):

@@ -1,4 +1,4 @@
-"""Floor 6. The coarse ladder on which every equation is exact, and its four relatives that each lose one condition."""
+"""Floor 6. A coarse ladder on which every equation is exact; four that each lose a condition."""
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -11,13 +11,13 @@ from ..ladder import Ladder
 from ..student import Student
 
 CONDITIONS = ("focus", "gate", "broadness", "decorrelation")
-PARTITIONS = (0, 1, 1, 2, 3, 3), (0, 0, 0, 1, 1, 1), (0, 0, 1, 2, 2, 3)    # of the labels: the codes of each b
+PARTITIONS = (0, 1, 1, 2, 3, 3), (0, 0, 0, 1, 1, 1), (0, 0, 1, 2, 2, 3)     # codes of b by label
 MARGIN = 0.5                                                # how far h keeps from 0, but for ε
 
 
 @dataclass(frozen=True, eq=False)
 class CoarseExample:
-    """A law in weighted rows, its summaries (list by level) and a student, as `coarse_example` builds them."""
+    """A law in weighted rows, its codes (list by level) and a student, from `coarse_example`."""
 
     hierarchy: Hierarchy
     inputs: torch.Tensor
@@ -32,20 +32,20 @@ class CoarseExample:
 
 
 def coarse_example(eps=0.02, *, fails=None, tilt=0.6, shift=0.0, seed=0):
-    """Three noisy regions b under two clean regions a under ω; the middle b is shared. Six labels, z_ω = y.
+    """Three noisy regions b under two clean a under ω; the middle b is shared; six labels, z_ω = y.
 
-        inputs of b  (s+ε, s-ε, s'+ε, s'-ε),   ε = ±eps,   P(ε>0) = 1/2 + shift ± tilt/2 by a fair bit r
-        z_b = (code of s, r),   nodes of b in mirror pairs h = φ(s) ± cε, which their parents weigh equally
+        inputs of b (s+ε, s-ε, s'+ε, s'-ε), ε = ±eps, P(ε>0) = 1/2 + shift ± tilt/2 by a fair bit r
+        z_b = (code of s, r);  nodes of b in mirror pairs h = φ(s) ± cε, weighed equally by parents
 
-    The partitions of the labels that z_a stands for determine the codes of their children's s. Every condition
-    holds as long as |c| eps < |φ(s)|: at the start |φ| >= 0.5 and |c| <= 1.5, so for eps < 1/3.
+    z_a is a partition of the labels and determines the codes of its children. All conditions hold
+    as long as |c| eps < |φ(s)|; at the start |φ| >= 0.5 and |c| <= 1.5, so for eps < 1/3.
 
     fails : one of `CONDITIONS`, broken alone:
         "focus"          the code of the first leaf merges two values of s that z_b keeps apart
         "gate"           one pair of nodes with no outgoing weights changes its gate with ε
         "broadness"      the bit of the first b tells about y what z_a does not know; no tilt
         "decorrelation"  parents weigh a pair unequally, so that ε reaches the output; no tilt
-    shift : the mean of ε, over 2 eps; not 0: exact still, but the first step of training breaks the mirror
+    shift : E[ε] / (2 eps); if not 0, all is exact, but the first step of training breaks the mirror
     Source: chapter `expansion`, Proposition `coarse-ladder`.
     """
     check.number("eps", eps, positive=True)
@@ -58,25 +58,26 @@ def coarse_example(eps=0.02, *, fails=None, tilt=0.6, shift=0.0, seed=0):
     rng = check.generator(seed)
     h = Hierarchy([None, [[0], [1], [2]], [[0, 1], [1, 2]], [[0, 1]]])
 
-    rows = torch.tensor(list(product(range(6), *[(0, 1)] * 6)))          # label, three bits r, three signs of ε
+    rows = torch.tensor(list(product(range(6), *[(0, 1)] * 6)))     # label, bits r, signs of ε
     y, r, up = rows[:, 0], rows[:, 1:4].clone(), rows[:, 4:]
     if fails == "broadness":
         r[:, 0] = y % 2
     weights = (0.5 + (2 * up - 1) * (shift + tilt * (r - 0.5))).prod(1)
-    s = torch.tensor(PARTITIONS).T[y]                                                    # (N, 3)
+    s = torch.tensor(PARTITIONS).T[y]                               # (N, 3)
     values = torch.randn(3, 4, 2, generator=rng, dtype=torch.float64, device=rng.device).cpu()
-    clean = values[torch.arange(3), s].repeat_interleave(2, -1)                          # (N, 3, 4)
+    clean = values[torch.arange(3), s].repeat_interleave(2, -1)     # (N, 3, 4)
     noise = eps * (2 * up - 1.0)[..., None] * torch.tensor([1.0, -1, 1, -1])
-    z_a, z_b = s[:, [0, 2]], 2 * s + r                      # z_a1 is the code of b1, z_a2 that of b3
+    z_a, z_b = s[:, [0, 2]], 2 * s + r                              # the codes of the outer b
     leaf = z_b.clone()
     if fails == "focus":
         leaf[:, 0] = 2 * (s[:, 0] - 1).clamp(min=0) + r[:, 0]
     student = _student(h, values, eps, fails, rng)
-    return CoarseExample(h, clean + noise, y, weights / weights.sum(), [leaf, z_b, z_a, y[:, None]], student)
+    codes = [leaf, z_b, z_a, y[:, None]]
+    return CoarseExample(h, clean + noise, y, weights / weights.sum(), codes, student)
 
 
 def _student(h, values, eps, fails, rng, pairs=4, nodes=6):
-    """Mirror pairs at level 1; every clean part of h keeps MARGIN from 0 and is on for some codes."""
+    """Mirror pairs at level 1; h without ε keeps MARGIN from 0 and is on for some codes only."""
     student = Student(h, [4, 2 * pairs, nodes, 6], bias=True, seed=rng)
     c = torch.randn(3, pairs, generator=rng, dtype=torch.float64, device=rng.device).cpu()
     c = c.sign() * c.abs().clamp(0.5, 1.5)
@@ -100,7 +101,7 @@ def _student(h, values, eps, fails, rng, pairs=4, nodes=6):
             below = torch.stack([torch.cat([f[region][i], f[region + 1][k]]) for i, k in codes])
             w, student.b2[region] = _nodes(below, nodes, rng)
             tilt = 0
-            if fails == "decorrelation":                            # ε moves h by MARGIN / 2 at most
+            if fails == "decorrelation":                            # ε moves h by MARGIN / 2
                 tilt = (MARGIN / (below @ w.abs()).max(0).values).clamp(max=0.5)
             for slot, out in enumerate(w.unflatten(0, (2, pairs))):
                 if fails == "gate":
@@ -110,8 +111,8 @@ def _student(h, values, eps, fails, rng, pairs=4, nodes=6):
 
 
 def _nodes(x, count, rng, draws=16):
-    """Weights and biases of `count` nodes on the rows of x: the hyperplane lies in the widest gap of
-    the rows, of several random directions that with the widest, and each side keeps MARGIN from it."""
+    """Weights and biases of `count` nodes: each parts the rows of x at their widest gap along the
+    best of several random directions, with MARGIN on both sides."""
     w = torch.randn(x.shape[1], draws, count, generator=rng, dtype=torch.float64, device=rng.device)
     w = torch.nn.functional.normalize(w.cpu(), dim=0)
     at = (x @ w.flatten(1)).unflatten(1, (draws, count)).sort(0).values

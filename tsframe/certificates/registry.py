@@ -1,4 +1,4 @@
-"""Floor 6. Certificates: a numbered statement, computed along two independent routes each time it is asked for."""
+"""Floor 6. Certificates: a numbered statement, computed along two routes whenever asked for."""
 import math
 from dataclasses import dataclass
 from html import escape
@@ -6,17 +6,17 @@ from html import escape
 from .. import _checks as check
 
 KINDS = ("exact", "approximation", "empirical")
-LARGE = 100                                     # the counter-example must exceed the tolerance this many times
-REGISTRY = {}                                   # id -> (static fields, function of a generator), in the book's order
+LARGE = 100             # how many times the counter-example must exceed the tolerance
+REGISTRY = {}           # id -> (static fields, function of a generator), in the order of the book
 
 
 @dataclass(frozen=True)
 class Certificate:
-    """What was claimed, how far two routes to it are apart, and what happens when an assumption is dropped.
+    """What was claimed, how far two routes to it are apart, and what dropping an assumption does.
 
-    residual : distance of the two routes, relative to max(1, the largest value), the worst of several instances
-    counterexample : the same distance with the assumption named in `dropped` no longer true (its smallest instance)
-    witness : the second route
+    residual : distance of the two routes relative to max(1, largest value); the worst instance
+    witness : the second route, independent of the package's
+    counterexample : the distance once the assumption named in `dropped` no longer holds
     """
 
     id: str
@@ -30,15 +30,16 @@ class Certificate:
 
     @property
     def passed(self):
-        """The routes agree, and the test could have failed: dropping the assumption is seen clearly. NaN never passes."""
+        """The routes agree, and dropping the assumption is seen clearly. NaN never passes."""
         return bool(0 <= self.residual <= self.tolerance
                     and LARGE * self.tolerance <= self.counterexample < math.inf)
 
     def html(self, page=""):
         """The badge; `page` is the address of the chapter that holds the statement."""
         mark, result = ("✓", "pass") if self.passed else ("✕", "FAIL")
-        return (f'<div class="cert" data-result="{result}"><p class="cert-head"><b>Certificate</b> {_link(self, page)}'
-                f'<span class="cert-kind">{escape(self.kind)}</span><span class="cert-ok">{mark} {result}</span></p>'
+        return (f'<div class="cert" data-result="{result}"><p class="cert-head"><b>Certificate</b> '
+                f'{_link(self, page)}<span class="cert-kind">{escape(self.kind)}</span>'
+                f'<span class="cert-ok">{mark} {result}</span></p>'
                 f'<p class="cert-claim">{_sentence(self.claim)}</p>{_ruler(self)}'
                 f'<p class="cert-kind">Second route: {escape(self.witness)}. '
                 f'Counter-example: {escape(self.dropped)}.</p></div>')
@@ -47,8 +48,9 @@ class Certificate:
         return self.html()
 
     def __repr__(self):
-        return (f"{'pass' if self.passed else 'FAIL'}  {self.id}: residual {_figure(self.residual)} "
-                f"(tolerance {_figure(self.tolerance)}), counter-example {_figure(self.counterexample)}")
+        r, t, k = map(_figure, (self.residual, self.tolerance, self.counterexample))
+        return (f"{'pass' if self.passed else 'FAIL'}  {self.id}: residual {r} (tolerance {t}), "
+                f"counter-example {k}")
 
 
 class Certificates(list):
@@ -63,24 +65,27 @@ class Certificates(list):
 
     def table(self, pages=None):
         """The ledger as an HTML table: one row a certificate, linked to its statement."""
-        head = "".join(f'<th scope="col">{x}</th>' for x in
-                       ("Statement", "Claim", "Kind", "Residual", "Tolerance", "Counter-example", "Result"))
-        rows = "".join(
-            f'<tr data-result="{"pass" if c.passed else "FAIL"}"><th scope="row">{_link(c, (pages or {}).get(c.id, ""))}'
-            f'</th><td>{_sentence(c.claim)}</td><td>{escape(c.kind)}</td>'
-            + "".join(f'<td>{_figure(v)}</td>' for v in (c.residual, c.tolerance, c.counterexample))
-            + f'<td>{"✓ pass" if c.passed else "✕ FAIL"}</td></tr>' for c in self)
-        return f'<table class="ledger"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
+        names = ("Statement", "Claim", "Kind", "Residual", "Tolerance", "Counter-example", "Result")
+        head, rows = "".join(f'<th scope="col">{name}</th>' for name in names), []
+        for c in self:
+            cells = [_sentence(c.claim), escape(c.kind), _figure(c.residual), _figure(c.tolerance),
+                     _figure(c.counterexample), "✓ pass" if c.passed else "✕ FAIL"]
+            rows.append(f'<tr data-result="{"pass" if c.passed else "FAIL"}"><th scope="row">'
+                        f'{_link(c, (pages or {}).get(c.id, ""))}</th>'
+                        + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
+        return (f'<table class="ledger"><thead><tr>{head}</tr></thead>'
+                f'<tbody>{"".join(rows)}</tbody></table>')
 
     def __repr__(self):
-        width = max((len(c.id) for c in self), default=0)
-        return "\n".join([f"{'':4}  {'statement':{width}}  residual  tolerance  counter-example"] + [
-            f"{'pass' if c.passed else 'FAIL'}  {c.id:{width}}  {_figure(c.residual):>8}  {_figure(c.tolerance):>9}  "
-            f"{_figure(c.counterexample):>15}" for c in self])
+        width = max([9] + [len(c.id) for c in self])
+        head = f"      {'statement':{width}}  residual  tolerance  counter-example"
+        return "\n".join([head] + [
+            f"{'pass' if c.passed else 'FAIL'}  {c.id:{width}}  {_figure(c.residual):>8}  "
+            f"{_figure(c.tolerance):>9}  {_figure(c.counterexample):>15}" for c in self])
 
 
 def certificate(id, *, claim, witness, dropped, kind="exact", tolerance=1e-12):
-    """Register a function of a `torch.Generator` that returns (residual, counterexample) as the certificate `id`."""
+    """Register a function of a `torch.Generator` that returns (residual, counterexample)."""
     if id in REGISTRY:
         raise ValueError(f"a certificate's id must be its own; {id!r} is registered already")
     static = dict(id=id, claim=claim, witness=witness, dropped=dropped, tolerance=tolerance,
@@ -93,18 +98,19 @@ def certificate(id, *, claim, witness, dropped, kind="exact", tolerance=1e-12):
 
 
 def certify(name=None, *, seed=0):
-    """Compute the certificate of one statement, or all of them in the order of the book; nothing is stored.
+    """Compute the certificate of one statement, or all in the order of the book; nothing is stored.
 
-    name : the id of a statement, `thm-<id>` in its chapter; by default all. Raises `ValueError` for an unknown one.
+    name : the id of a statement, `thm-<id>` in its chapter; by default all
     seed : int or torch.Generator; draws the instances
+    Raises `ValueError` for an unknown name, and lists the known ones.
     """
-    check.generator(seed)                                           # refuse a wrong seed before anything runs
-    if name is not None and name not in REGISTRY:
-        raise ValueError(f"name must be the id of a certificate; found {name!r}, known are {', '.join(REGISTRY)}")
+    if name is not None and name not in list(REGISTRY):
+        raise ValueError(f"name must be the id of a certificate; found {name!r}, "
+                         f"known are {', '.join(REGISTRY)}")
     out = Certificates()
     for static, compute in (REGISTRY.values() if name is None else [REGISTRY[name]]):
         residual, counterexample = compute(check.generator(seed))
-        out.append(Certificate(residual=float(residual), counterexample=float(counterexample), **static))
+        out.append(Certificate(residual=residual, counterexample=counterexample, **static))
     return out
 
 
@@ -127,7 +133,7 @@ def _figure(v):
 
 
 def _ruler(c):
-    """Residual (diamond), tolerance (bar) and counter-example (cross) on one log axis from 1e-18 to 1e3."""
+    """Residual (diamond), tolerance (bar), counter-example (cross) on a log axis, 1e-18 to 1e3."""
     def x(v):
         return 12 + 16 * ((3 if math.isnan(v) else math.log10(min(max(v, 1e-18), 1e3))) + 18)
 
@@ -137,7 +143,8 @@ def _ruler(c):
     left, right = _apart(r, k) if r <= k else _apart(k, r)
     labels = [((left if r <= k else right), 16, "m"), (min(max(t, 60), 300), 55, "q"),
               ((right if r <= k else left), 16, "w")]
-    ticks = "".join(f'<line x1="{x(10.0**p):.0f}" x2="{x(10.0**p):.0f}" y1="31" y2="35"/>' for p in range(-18, 4, 3))
+    ticks = "".join(f'<line x1="{x(10.0**p):.0f}" x2="{x(10.0**p):.0f}" y1="31" y2="35"/>'
+                    for p in range(-18, 4, 3))
     text = "".join(f'<text x="{at:.0f}" y="{y}" class="{role}">{word}</text>'
                    for (at, y, role), word in zip(labels, words))
     return (f'<svg viewBox="0 0 360 56" role="img" aria-label="{", ".join(words)}">'
@@ -149,7 +156,7 @@ def _ruler(c):
 
 
 def _apart(left, right, gap=130, margin=76, width=360):
-    """Centres of two labels, at their marks where there is room, else moved `gap` apart within the picture."""
+    """Centres of two labels: at their marks where there is room, else `gap` apart."""
     left, right = (min(max(v, margin), width - margin) for v in (left, right))
     short = max(gap - (right - left), 0)
     left, right = left - short / 2, right + short / 2
