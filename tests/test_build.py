@@ -46,6 +46,9 @@ def small(tmp_path):
         shutil.copy(ROOT / name, tmp_path)
     shutil.copy(ROOT / "book/references.bib", tmp_path / "book")
     (tmp_path / "_toc.yml").write_text(yaml.safe_dump({"format": "jb-book", "root": "book/page"}))
+    for hidden in (".venv/lib", ".pytest_cache"):       # what stands in a used tree and is no page
+        (tmp_path / hidden).mkdir(parents=True)
+        (tmp_path / hidden / "README.md").write_text("### Not a page\n")
     (tmp_path / "tsframe").mkdir()
     (tmp_path / "tsframe/plots.py").write_text("INK = {}\n")
 

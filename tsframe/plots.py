@@ -18,6 +18,13 @@ __all__ = ["CHANNEL", "DARK", "INK", "PARTS", "band", "book_style", "counter", "
            "residual_parts", "samples", "table", "theory"]
 
 
+def glue(name, value):
+    """Keep a value under a name for the text of the page, as `myst_nb.glue` does, without importing Sphinx for it."""
+    from IPython.display import display
+    display({"application/papermill.record/text/plain": value if isinstance(value, str) else repr(value)}, raw=True,
+            metadata={"scrapbook": {"name": name, "mime_prefix": "application/papermill.record/"}})
+
+
 # Lines and marks ------------------------------------------------------------------------------
 
 def curve(x, y, role="theory", ax=None, **style):

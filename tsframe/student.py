@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from . import _checks as check
+from ._products import shared
 from .hierarchy import Hierarchy
 
 
@@ -81,7 +82,7 @@ class Student(nn.Module):
 
     def weigh(self, l, seen):
         """W f at level l: seen (..., R_l, rows, C_l n_{l-1}), what its regions see side by side -> (..., R_l, rows, n_l)."""
-        return seen @ self._parameters[f"W{l}"].flatten(-3, -2)
+        return shared(seen, self._parameters[f"W{l}"].flatten(-3, -2))
 
     def incoming(self, l, seen):
         """h = W f + b, shapes as in `weigh`."""
@@ -172,4 +173,4 @@ def side_by_side(x):
 def correlate(seen, g, weights, children):
     """Σ_rows weight f_k g_j: seen (..., R, rows, C k) side by side, g (..., R, rows, j), weights (rows,) or (R, rows)
     -> (..., R, C, k, j), C = children."""
-    return (seen.mT @ (g * weights[..., None])).unflatten(-2, (children, -1))
+    return shared(seen.mT, g * weights[..., None]).unflatten(-2, (children, -1))

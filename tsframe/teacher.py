@@ -5,6 +5,7 @@ from functools import cached_property
 import torch
 
 from . import _checks as check
+from ._products import shared
 from .hierarchy import Hierarchy
 
 
@@ -127,7 +128,7 @@ class Teacher:
     def up(self, l, x):
         """P x: what level l expects of its children's tables. x (..., R_{l-1}, m_{l-1}, n) -> (..., R_l, C_l, m_l, n)."""
         x = self.hierarchy.gather(l, x, -3)
-        return _times(self.P[l], x) if self.P[l].is_floating_point() else x.gather(-2, self._index(l, x))
+        return shared(self.P[l], x) if self.P[l].is_floating_point() else x.gather(-2, self._index(l, x))
 
     def down(self, l, y):
         """P^b y, summed over parents: the adjoint of `up` under the inner product weighted by P(z).
@@ -135,7 +136,7 @@ class Teacher:
         y (..., R_l, C_l, m_l, n) -> (..., R_{l-1}, m_{l-1}, n); 0 at states of prior 0.
         """
         if self.P[l].is_floating_point():
-            return self.hierarchy.scatter(l, _times(self.reverse[l], y), -3)
+            return self.hierarchy.scatter(l, shared(self.reverse[l], y), -3)
         y = y * self.prior[l][:, None, :, None]
         y = y.new_zeros(*y.shape[:-2], self.states[l - 1], y.shape[-1]).scatter_add(-2, self._index(l, y), y)
         p = self.prior[l - 1][..., None]
@@ -179,15 +180,6 @@ class Teacher:
 
     def __repr__(self):
         return f"Teacher({self.hierarchy}, states by level {' - '.join(map(str, self.states))})"
-
-
-def _times(P, x):
-    """P (R, C, a, b) times x (..., R, C, b, n): all students share P, so they stand side by side in one product."""
-    if x.ndim == 4:
-        return P @ x
-    students = x.flatten(0, -5)
-    y = P @ students.permute(1, 2, 3, 0, 4).flatten(3)                    # (R, C, a, students n)
-    return y.unflatten(-1, students.shape[::4]).permute(3, 0, 1, 2, 4).unflatten(0, x.shape[:-4])
 
 
 def _table(name, given, shape, prior, below, real):

@@ -2,6 +2,8 @@
 from dataclasses import dataclass
 
 import torch
+from torch.optim.adam import adam
+from torch.optim.sgd import sgd
 from tqdm.auto import tqdm
 
 from . import _checks as check
@@ -47,9 +49,8 @@ def train(student, data, *, steps, lr, method="sgd", momentum=0.9, batch=None, s
         raise TypeError(f"keep must be callable as keep(step, student); found {type(keep).__name__}")
     if isinstance(data, Ladder):
         student.check_fit("ladder", data.hierarchy, data.inputs, data.classes)
-    update, parameters = _updates(data, batch, seed), list(student.parameters())
-    optimizer = torch.optim.Adam(parameters, lr) if method == "adam" else torch.optim.SGD(
-        parameters, lr, check.number("momentum", momentum, 0, 1) if method == "momentum" else 0)
+    momentum = check.number("momentum", momentum, 0, 1) if method == "momentum" else 0
+    update, step_by = _updates(data, batch, seed), _optimizer(method, student, lr, momentum)
     history, losses = History([], None, []), []
     for step in tqdm(range(steps + 1), disable=not progress, leave=False):
         with torch.no_grad():
@@ -62,14 +63,33 @@ def train(student, data, *, steps, lr, method="sgd", momentum=0.9, batch=None, s
             losses.append(loss)
             history.kept.append(None if keep is None else keep(step, student))
         if step < steps:
-            for w, b, d, e in zip(student.W[1:], student.b[1:], dW[1:], db[1:]):
-                w.grad = -d
-                if b is not None:
-                    b.grad = -e
-            optimizer.step()
-    optimizer.zero_grad()
+            step_by(dW, db)
     history.loss = torch.stack(losses)
     return history
+
+
+def _optimizer(method, student, lr, momentum):
+    """One step of gradient descent along ΔW and Δb, by torch's functional optimizers.
+
+    Its optimizer classes do the same, but their first use loads torch's compiler, which takes a chapter's second or two.
+    """
+    def used(W, b):                                          # in the order of the levels, without absent biases
+        return [x for pair in zip(W[1:], b[1:]) for x in pair if x is not None]
+
+    parameters = used(student.W, student.b)
+    moments = [[torch.zeros_like(p, requires_grad=False) for p in parameters] for _ in range(2)]
+    steps, buffers = [torch.tensor(0.0) for _ in parameters], [None] * len(parameters)
+
+    @torch.no_grad()
+    def step(dW, db):
+        directions = used(dW, db if student.b[1] is not None else student.b)
+        if method == "adam":
+            adam(parameters, directions, *moments, [], steps, amsgrad=False, beta1=0.9, beta2=0.999, lr=lr,
+                 weight_decay=0, eps=1e-8, maximize=True)
+        else:
+            sgd(parameters, directions, buffers, weight_decay=0, momentum=momentum, lr=lr, dampening=0, nesterov=False,
+                maximize=True)
+    return step
 
 
 def _updates(data, batch, seed):
