@@ -1,5 +1,6 @@
 """The chapters as files: clean, short-lined, described. Their cells are run by nbval in the same test run."""
 import ast
+import json
 import re
 import subprocess
 import sys
@@ -31,8 +32,9 @@ def draws(cell):
     if tags(cell) & {"remove-cell", "remove-output"}:
         return False
     run = [node for node in ast.parse(cell.source).body if not isinstance(node, ast.FunctionDef | ast.ClassDef)]
-    used = {n.value.id for node in run for n in ast.walk(node) if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name)}
-    return bool(used & {"plt", "plots"})
+    used = [(n.value.id, n.attr) for node in run for n in ast.walk(node)
+            if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name)]
+    return any(name in ("plt", "plots") and what not in ("book_style", "glue") for name, what in used)
 
 
 def test_is_a_valid_notebook(file):

@@ -1,6 +1,11 @@
-"""What a page needs beyond the theme: it loads without an error, and its download button works without a server."""
+"""What a page needs beyond the theme: it loads without an error, its download button works without a server, and
+neither a test's mark nor a title said twice stands in the text."""
 import base64
 from pathlib import Path
+
+from docutils import nodes
+
+COMPARED = "# NBVAL_CHECK_OUTPUT\n"             # nbval's mark of a cell whose output it compares
 
 
 def once(app, pagename, templatename, context, doctree):
@@ -23,7 +28,22 @@ def carry_source(app, pagename, templatename, context, doctree):
                 button |= {"url": f"data:application/octet-stream;base64,{source}", "tooltip": "Download this page's source"}
 
 
+def tidy(app, doctree):
+    """Leave out nbval's mark; and "Proof." before a proof, which stands under that title already, with an id of its own."""
+    for block in doctree.findall(nodes.literal_block):
+        if block.astext().startswith(COMPARED):
+            block.rawsource = block.astext().removeprefix(COMPARED)
+            block[:] = [nodes.Text(block.rawsource)]
+    for proof in doctree.findall(nodes.admonition):
+        if proof["classes"][:2] == ["proof", "proof"]:
+            proof["ids"] = []
+            first = next(iter(proof.findall(nodes.Text)), nodes.Text(""))
+            if first.startswith("Proof. "):
+                first.parent.replace(first, nodes.Text(first.removeprefix("Proof. ")))
+
+
 def setup(app):
+    app.connect("doctree-read", tidy)
     app.connect("html-page-context", once, priority=990)
     app.connect("html-page-context", carry_source, priority=990)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
