@@ -1,5 +1,6 @@
 """Floor 6. Certificates: a numbered statement, computed along two routes whenever asked for."""
 import math
+import re
 from dataclasses import dataclass
 from html import escape
 
@@ -119,7 +120,9 @@ def _link(c, page):
 
 
 def _sentence(claim):
-    return escape(claim[:1].upper() + claim[1:]) + "."
+    """A claim as HTML, the indices of x_α and P^b set low and high."""
+    text = escape(claim[:1].upper() + claim[1:]) + "."
+    return re.sub(r"_([α-ω]+)", r"<sub>\1</sub>", re.sub(r"\^([a-zA-Z])", r"<sup>\1</sup>", text))
 
 
 def _figure(v):

@@ -86,7 +86,7 @@ def bayes_reversal(rng):
     "tree-composition",
     claim="on a latent tree the table of a region and any descendant is the product of the tables "
           "along the edges; symmetric tables multiply their polarities",
-    witness="every joint state of the tree enumerated, and ρ^l + (1-ρ^l)/m in closed form",
+    witness="every joint state of the tree enumerated, and the closed form of the polarity's power",
     dropped="the chain of summaries is not Markov: the middle one forgets what the ends share")
 def tree_composition(rng):
     gaps, h, eye = [], Hierarchy.tree(2, 2), torch.eye(3, dtype=torch.float64)
@@ -123,7 +123,7 @@ def tree_composition(rng):
 
 @certificate(
     "gate-lemma",
-    claim="Cov(1[h>0], h | z) = p(1-p)(E[h|h>0,z] - E[h|h≤0,z]) ≥ 0, so the gate condition says "
+    claim="Cov(1[h>0], h | z) = p(1−p)(E[h|h>0,z] − E[h|h≤0,z]) ≥ 0, so the gate condition says "
           "that no gate changes within a cell; the gate of the mean misses E[f|z] by "
           "min(E[h⁺|z], E[h⁻|z])",
     witness="the formulas cell by cell, on the rows of the network written out",
@@ -152,8 +152,8 @@ def gate_lemma(rng):
 
 @certificate(
     "broadness-lemma",
-    claim="on a latent tree with z_ω = y broadness at the top holds iff F_α W_αω has equal rows "
-          "on every connected part of the graph of z_α and y: the gap is -(I - P^b P) F_α W_αω",
+    claim="on a latent tree with z_ω = y broadness at the top holds if and only if F_α W_αω has "
+          "equal rows on every connected part of the graph of z_α and y: the gap is −(I − P^b P) F_α W_αω",
     witness="signals of the real network on the enumerated tree by autograd, averaged by cell",
     dropped="unequal rows: a student whose output tells the labels apart")
 @torch.no_grad()
@@ -316,7 +316,7 @@ def error_decomposition(rng):
 @certificate(
     "reduced-gradient",
     claim="with gates from the means the backward recursion and ΔW are minus the gradient of "
-          "½ Σ P(z_ω)‖F_ω - Y_ω‖²: the reduced model is a network of its own",
+          "½ Σ P(z_ω)‖F_ω − Y_ω‖²: the reduced model is a network of its own",
     tolerance=1e-11,                                                # finite differences lose digits
     witness="autograd of that loss summed edge by edge, and its finite differences",
     dropped="parents that disagree on the prior of a shared region, each reversed by Bayes with "
