@@ -14,10 +14,14 @@ from .teacher import Teacher
 class Expansion:
     """Tables of a student on a teacher's graph, lists by level; `expand` predicts them, `measure` measures them.
 
-    F[l] E[f_j | z_α], D[l] E[f'_j | z_α], H[l] E[h_j | z_α], G[l] E[g_j | z_α], U[l] E[u_j | z_α]:
-        (..., R_l, m_l, n_l); g is MINUS the loss gradient with respect to h
-    dW[l] E[f_k g_j], like W[l]: the expected descent direction; db[l] E[g_j]: (..., R_l, n_l)   (`measure` only)
-    below[l] E[f_k | z_α] of the children's nodes: (..., R_l, C_l, m_l, n_{l-1})                  (`measure` only)
+    F[l] : E[f_j | z_α], the activations; this and the next four (..., R_l, m_l, n_l)
+    D[l] : E[f'_j | z_α], the gates
+    H[l] : E[h_j | z_α], the pre-activations
+    G[l] : E[g_j | z_α], the signals; g is MINUS the loss gradient with respect to h
+    U[l] : E[u_j | z_α], the incoming signals
+    dW[l] : E[f_k g_j], like W[l], the expected descent direction (`measure` only; else by `weight_update`)
+    db[l] : E[g_j], (..., R_l, n_l) (`measure` only; else by `bias_update`)
+    below[l] : E[f_k | z_α] of the children's nodes, (..., R_l, C_l, m_l, n_{l-1}) (`measure` only)
     """
 
     F: list
