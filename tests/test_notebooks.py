@@ -10,7 +10,7 @@ import pytest
 from conftest import NOTEBOOKS, ROOT
 
 STRIP = ["--keep-id", "--keep-count", "--extra-keys", "metadata.widgets metadata.language_info.version cell.metadata.execution"]
-LINES, FOLDED, COLUMNS = 12, 30, 72     # lines of a cell that all see, of one folded away or a check; columns
+LINES, FOLDED, COLUMNS = 12, 30, 72     # lines of a cell that all see, of one folded away; columns
 
 pytestmark = pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda f: f.stem)
 
@@ -72,7 +72,7 @@ def test_every_figure_has_words(file):
 
 def test_cells_are_short(file):
     length = {c.id: sum(bool(line.strip()) for line in c.source.splitlines()) for c in code(file)}
-    aside = {c.id for c in code(file) if tags(c) & {"hide-input", "remove-cell", "check"}}
+    aside = {c.id for c in code(file) if tags(c) & {"hide-input", "remove-cell"}}
     long = [name for name, n in length.items() if n > LINES and name not in aside]
     assert len(long) <= 1, f"more than {LINES} lines, where one derivation cell may have them: {long}"
     assert max(length.values()) <= FOLDED, f"more than {FOLDED} lines, folded away or not: {length}"
