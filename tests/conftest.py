@@ -1,5 +1,8 @@
 """The book, built once for all tests that look at it, a server that shows it and a browser that reads it."""
 import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")   # before torch comes: small tensors, whose threads wait for one another
+
 import shutil
 import subprocess
 import sys
