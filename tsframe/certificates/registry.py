@@ -42,8 +42,8 @@ class Certificate:
                 f'{_link(self, page)}<span class="cert-kind">{escape(self.kind)}</span>'
                 f'<span class="cert-ok">{mark} {result}</span></p>'
                 f'<p class="cert-claim">{_sentence(self.claim)}</p>{_ruler(self)}'
-                f'<p class="cert-kind">Second route: {escape(self.witness)}. '
-                f'Counter-example: {escape(self.dropped)}.</p></div>')
+                f'<p class="cert-kind">Second route: {_set(self.witness)}. '
+                f'Counter-example: {_set(self.dropped)}.</p></div>')
 
     def _repr_html_(self):
         return self.html()
@@ -120,9 +120,12 @@ def _link(c, page):
 
 
 def _sentence(claim):
-    """A claim as HTML, the indices of x_α and P^b set low and high."""
-    text = escape(claim[:1].upper() + claim[1:]) + "."
-    return re.sub(r"_([α-ω]+)", r"<sub>\1</sub>", re.sub(r"\^([a-zA-Z])", r"<sup>\1</sup>", text))
+    return _set(claim[:1].upper() + claim[1:]) + "."
+
+
+def _set(text):
+    """Words as HTML, the indices of x_α and P^b set low and high."""
+    return re.sub(r"_([α-ω]+)", r"<sub>\1</sub>", re.sub(r"\^([a-zA-Z])", r"<sup>\1</sup>", escape(text)))
 
 
 def _figure(v):
