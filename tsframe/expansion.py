@@ -34,12 +34,6 @@ class Expansion:
     below: list = None
     _PF: list = field(default=None, init=False, repr=False)   # P F side by side, kept by expand for weight_update
 
-    def with_signals(self, G, U):
-        """The same expansion with G and U, as `backward` returns it."""
-        out = replace(self, G=G, U=U)
-        object.__setattr__(out, "_PF", self._PF)
-        return out
-
 
 def expand(student, teacher, gates="mean"):
     """The forward recursion, from the leaves up.
@@ -59,9 +53,7 @@ def expand(student, teacher, gates="mean"):
         H.append(teacher.masked(l, student.incoming(l, PF[-1])))
         D.append(teacher.masked(l, student.gate(l, H[-1]) if given is None or l == depth else given[l]))
         F.append(H[-1] if l == depth else D[-1] * H[-1])
-    out = Expansion(F, D, H)
-    object.__setattr__(out, "_PF", PF)
-    return out
+    return _keeping(PF, Expansion(F, D, H))
 
 
 def backward(expansion, student, teacher):
@@ -79,7 +71,7 @@ def backward(expansion, student, teacher):
     for l in range(depth, 1, -1):
         U[l - 1] = teacher.down(l, student.outgoing(l, G[l]))
         G[l - 1] = expansion.D[l - 1] * U[l - 1]
-    return expansion.with_signals(G, U)
+    return _keeping(expansion._PF, replace(expansion, G=G, U=U))
 
 
 def weight_update(expansion, teacher):
@@ -166,6 +158,12 @@ def residuals(student, ladder, gates="mean"):
             t.G[l] - r.G[l], gate=t.G[l] - t.D[l] * t.U[l], broadness=t.D[l] * (t.U[l] - expected),
             inherited=t.D[l] * error, gate_table=(t.D[l] - r.D[l]) * r.U[l])
     return out
+
+
+def _keeping(PF, expansion):
+    """The expansion with its P F; a later `replace` drops it, so that it never outlives its F."""
+    object.__setattr__(expansion, "_PF", PF)
+    return expansion
 
 
 def _parts(total, **parts):

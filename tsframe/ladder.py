@@ -105,10 +105,12 @@ class Ladder:
 
     @cached_property
     def states(self):
+        """m_l by level: the largest code of the level + 1."""
         return [int(z.max()) + 1 for z in self.codes]
 
     @cached_property
     def prior(self):
+        """P(z) by level, (R_l, m_l)."""
         return [self._count(z, m) for z, m in zip(self.codes, self.states)]
 
     @cached_property

@@ -101,7 +101,8 @@ def _updates(data, batch, seed):
 
         def table_update(student):
             e = backward(expand(student, data), student, data)
-            return reduced_loss(e, data), weight_update(e, data), bias_update(e, data)
+            db = bias_update(e, data) if student.b[1] is not None else student.b
+            return reduced_loss(e, data), weight_update(e, data), db
         return table_update
     if not isinstance(data, Ladder) and not callable(data):
         raise TypeError(f"data must be a Teacher, a Ladder or a sampler; found {type(data).__name__}")
