@@ -14,8 +14,15 @@ from tsframe import expansion
 from tsframe.certificates import Certificate, certify, examples, registry, setting
 from tsframe.certificates.registry import REGISTRY, Certificates
 
-IDS = ["marginalized-gradient", "bayes-reversal", "tree-composition", "gate-lemma", "broadness-lemma", "expansion",
-       "matrix-form", "finest-ladder", "coarse-ladder", "error-decomposition", "reduced-gradient", "bias-variance"]
+IDS = [
+    "marginalized-gradient", "bayes-reversal", "tree-composition", "gate-lemma", "broadness-lemma", "expansion",
+    "matrix-form", "finest-ladder", "coarse-ladder", "error-decomposition", "reduced-gradient", "bias-variance",
+    # batchnorm
+    # nonlinearity
+    # disentanglement
+    # overfitting
+    # noise
+]
 
 
 def make(**changes):
@@ -45,11 +52,11 @@ def test_the_seed_draws_the_instances():
 
 # each can fail: a fault in the package, and the certificates that must see it
 
-def wrapped(name, change):
-    """The certificates meet `change(result)` wherever they call this function of the package."""
+def wrapped(name, change, module=setting):
+    """The certificates of a module meet `change(result)` wherever they call this function of the package."""
     def plant(monkeypatch):
-        real = getattr(setting, name)
-        monkeypatch.setattr(setting, name, lambda *args, **kwargs: change(real(*args, **kwargs)))
+        real = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *args, **kwargs: change(real(*args, **kwargs)))
     return plant
 
 
@@ -188,6 +195,11 @@ FAULTS = [
     ("F without its inherited part", part("F", "inherited"), "error-decomposition"),
     ("G without its gate table part", part("G", "gate table"), "error-decomposition"),
     ("an example without mirror", no_mirror, "expansion coarse-ladder"),
+    # batchnorm
+    # nonlinearity
+    # disentanglement
+    # overfitting
+    # noise
 ]
 
 

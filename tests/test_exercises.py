@@ -6,9 +6,9 @@ import types
 import matplotlib
 import nbformat
 import pytest
-from conftest import ROOT
+from conftest import NOTEBOOKS
 
-CHAPTERS = sorted((ROOT / "book" / "setting").glob("*.ipynb"))
+CHAPTERS = [f for f in NOTEBOOKS if f.parent.name != "appendix"]
 CODE = re.compile(r"(?:```|:::\{code-block\} )python\n(.*?)(?:```|:::)", re.S)
 SOLUTION = re.compile(r"(`{3,})\{solution\} (ex-[\w-]+)\n(.*?)\n\1(?:\n|$)", re.S)
 

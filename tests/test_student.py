@@ -140,8 +140,3 @@ def test_float32_student():
     student = tsf.Student(tsf.Hierarchy.tree(2), [2, 3, 2], bias=True, seed=0).to(torch.float32)
     f = student(torch.ones(3, 4, 2, dtype=torch.float64))
     assert f[-1].dtype == torch.float32 and student.member().W[1].dtype == torch.float32
-
-
-def test_norm_waits_for_its_place():
-    with pytest.raises(ValueError, match="norm must be .*None.*found 'before'"):
-        tsf.Student(tsf.Hierarchy.tree(1), [2, 2], norm="before", seed=0)

@@ -1,6 +1,7 @@
 """tsframe: deep locally connected ReLU networks expanded on their teacher's graph. The package of The Teacher's Graph."""
 from .hierarchy import Hierarchy
 from .teacher import Teacher
+from .batchnorm import BatchNorm
 from .ladder import Ladder
 from .student import Student
 from .expansion import (Expansion, Residuals, backward, bias_update, expand, measure, reduced_loss, residuals,
@@ -10,7 +11,7 @@ from .certificates import Certificate, certify
 
 __version__ = "0.1.0"
 __all__ = [
-    "Hierarchy", "Teacher", "Ladder", "Student",                        # the setting
+    "Hierarchy", "Teacher", "BatchNorm", "Ladder", "Student",           # the setting
     "Expansion", "expand", "backward", "weight_update", "bias_update", "reduced_loss", "measure",
     "Residuals", "residuals", "History", "train",                       # training
     "Certificate", "certify",                                           # the statements, checked

@@ -58,7 +58,9 @@ def number(name, value, least=None, most=None, positive=False):
     if positive and value <= 0:
         raise ValueError(f"{name} must be positive; found {value:g}")
     if (least is not None and value < least) or (most is not None and value > most):
-        raise ValueError(f"{name} must lie in [{least:g}, {most:g}]; found {value:g}")
+        bound = (f"lie in [{least:g}, {most:g}]" if None not in (least, most) else
+                 f"be at least {least:g}" if most is None else f"be at most {most:g}")
+        raise ValueError(f"{name} must {bound}; found {value:g}")
     return value
 
 

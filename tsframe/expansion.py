@@ -41,7 +41,8 @@ def expand(student, teacher, gates="mean"):
         H_α = Σ_{β ∈ ch(α)} P_αβ F_β W_βα + b_α,   F_α = D_α ∘ H_α,   F at the leaves = features
 
     gates : "mean", D = 1[H > 0] (the reduced model), or a list by level of tables D such as `measure(...).D`.
-    D is 1 at the top and in a linear student. Returns an `Expansion` of F, D, H; states of prior 0 hold 0.
+    D is 1 at the top and in a linear student; a norm takes its statistics under P(z), and D is then 1[BN(H) > 0]
+    if it stands before the gate. Returns an `Expansion` of F, D, H; states of prior 0 hold 0.
     Raises `ValueError` where student, teacher or gates do not fit. Source: Tian (2018), Theorem 3; chapter `expansion`.
     """
     _check_pair(student, teacher)
@@ -51,8 +52,9 @@ def expand(student, teacher, gates="mean"):
     for l in range(1, depth + 1):
         PF.append(side_by_side(teacher.up(l, F[-1])))
         H.append(teacher.masked(l, student.incoming(l, PF[-1])))
-        D.append(teacher.masked(l, student.gate(l, H[-1]) if given is None or l == depth else given[l]))
-        F.append(H[-1] if l == depth else D[-1] * H[-1])
+        f, gate = student.activate(l, H[-1], teacher.prior[l], None if given is None or l == depth else given[l])
+        D.append(teacher.masked(l, gate))
+        F.append(teacher.masked(l, f))
     return _keeping(PF, Expansion(F, D, H))
 
 
@@ -61,16 +63,17 @@ def backward(expansion, student, teacher):
 
         G_ω = target - F_ω,   U_β = Σ_{α ∈ pa(β)} P^b_βα G_α W_βα^T,   G_β = D_β ∘ U_β
 
+    With batch normalisation G is the signal at H, through the projection under P(z): chapter `batchnorm`.
     Source: Tian (2018), Theorem 3; chapter `expansion`.
     """
     _check_pair(student, teacher)
     _check_expansion(expansion, teacher, student.widths)
     depth = student.hierarchy.depth
-    U = [None] * depth + [teacher.target - expansion.F[-1]]
-    G = list(U)
-    for l in range(depth, 1, -1):
-        U[l - 1] = teacher.down(l, student.outgoing(l, G[l]))
-        G[l - 1] = expansion.D[l - 1] * U[l - 1]
+    U, G = [None] * (depth + 1), [None] * (depth + 1)
+    for l in range(depth, 0, -1):
+        U[l] = (teacher.target - expansion.F[l] if l == depth else
+                teacher.down(l + 1, student.outgoing(l + 1, G[l + 1])))
+        G[l] = teacher.masked(l, student.signal(l, expansion.H[l], expansion.D[l], U[l], teacher.prior[l]))
     return _keeping(expansion._PF, replace(expansion, G=G, U=U))
 
 
@@ -104,7 +107,7 @@ def measure(student, ladder):
     """
     check.instance("ladder", ladder, Ladder)
     _check_pair(student, ladder.teacher())
-    rows, levels = student.propagate(ladder.inputs, ladder.labels), range(1, student.hierarchy.depth + 1)
+    rows, levels = student.propagate(ladder.inputs, ladder.labels, ladder.weights), range(1, student.hierarchy.depth + 1)
     dW, db = rows.update(student.hierarchy, ladder.weights)
 
     def means(x):
@@ -132,6 +135,10 @@ def residuals(student, ladder, gates="mean"):
     True tables bare, those of the recursion with ^r. The top is linear, and its G inherits minus the error of F.
     gates : as in `expand`. Source: chapter `expansion`, error decomposition.
     """
+    check.instance("student", student, Student)
+    if student.norm is not None:
+        raise ValueError("residuals must be of a student without norm: the account by cause does not cover one; "
+                         f"found {student.norm}")
     t, teacher = measure(student, ladder), ladder.teacher()
     r = backward(expand(student, teacher, gates), student, teacher)
     dW, depth = weight_update(r, teacher), student.hierarchy.depth

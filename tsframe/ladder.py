@@ -97,7 +97,7 @@ class Ladder:
                     rows, k = q.nonzero(as_tuple=True)
                     z = [x if x is None else x[rows] for x in z]
                     z[l - 1][:, b], p = k, q[rows, k]
-        rows, labels = (p[:, None] * teacher.target[z[-1][:, 0]]).nonzero(as_tuple=True)
+        rows, labels = (p[:, None] * teacher.label_law[z[-1][:, 0]]).nonzero(as_tuple=True)
         z = [x[rows] for x in z]
         p = p[rows] * teacher.target[z[-1][:, 0], labels]
         inputs = teacher.features[torch.arange(h.leaves, device=p.device), z[0]]

@@ -6,6 +6,7 @@ from torch import nn
 
 from . import _checks as check
 from ._products import shared
+from .batchnorm import BatchNorm
 from .hierarchy import Hierarchy
 
 
@@ -13,6 +14,7 @@ class Student(nn.Module):
     """A locally connected network; weights are not shared between regions.
 
         h_j = Σ_{β ∈ ch(α)} Σ_{k ∈ β} w_kj f_k + b_j,   f_j = relu(h_j),   linear at the top
+        norm "before": f_j = relu(BN(h_j)),   "after": f_j = BN(relu(h_j)),   below the top
 
     Parameters
     ----------
@@ -20,13 +22,13 @@ class Student(nn.Module):
     widths : nodes per region by level: features at the leaves, ..., classes at the top
     ensemble : sizes of leading axes, e.g. (32,): that many students in one object
     activation : "relu" or "linear"
-    norm : None (batch normalisation is not part of this version)
+    norm : None, "before" or "after" the activation, or a `BatchNorm`; statistics are those of the rows at hand
     bias : whether there are biases; they start at 0
     seed : int or torch.Generator; weights start as normal(0, gain / (C n)), gain 2 under a ReLU and 1 at the top
 
     W[l] (..., R_l, C_l, n_{l-1}, n_l) and b[l] (..., R_l, n_l) are float64 parameters; W[0] and b[0] are None.
-    Called on inputs (N, R_0, n_0) it returns the activations by level, (..., N, R_l, n_l).
-    Source: Tian (2018); chapter `networks`.
+    Called on inputs (N, R_0, n_0) it returns the activations by level, (..., N, R_l, n_l); with a norm, the inputs are
+    the batch. Source: Tian (2018); chapter `networks`.
     """
 
     def __init__(self, hierarchy, widths, *, ensemble=(), activation="relu", norm=None, bias=False, seed):
@@ -39,8 +41,8 @@ class Student(nn.Module):
             raise TypeError(f"ensemble must be a tuple of sizes; found {type(ensemble).__name__} {ensemble!r}")
         self.ensemble = tuple(check.count(f"ensemble[{i}]", n) for i, n in enumerate(ensemble))
         self.activation = check.choice("activation", activation, ("relu", "linear"))
-        if norm is not None:
-            raise ValueError(f"norm must be None: batch normalisation is not in this version; found {norm!r}")
+        if norm is not None and not isinstance(norm, BatchNorm):
+            norm = BatchNorm(check.choice("norm", norm, (None, "before", "after")))
         self.norm = norm
         check.flag("bias", bias)
         rng = check.generator(seed)
@@ -98,6 +100,28 @@ class Student(nn.Module):
         """f' = 1[h > 0]; 1 at the top and in a linear student."""
         return (h > 0).to(h) if self.activation == "relu" and l < self.hierarchy.depth else torch.ones_like(h)
 
+    def activate(self, l, h, p, gate=None):
+        """f and its gates from h (..., R_l, rows, n_l), rows of weight p (rows,) or (R_l, rows); gates may be given."""
+        before, after = self._norms(l)
+        v = before._value(h, p) if before else h
+        gate = self.gate(l, v) if gate is None else gate
+        f = gate * v
+        return after._value(f, p) if after else f, gate
+
+    def signal(self, l, h, gate, u, p):
+        """g, minus the loss gradient with respect to h, from u, that with respect to f: the adjoint of `activate`."""
+        before, after = self._norms(l)
+        g = gate * (after._back(gate * h, u, p) if after else u)
+        return before._back(h, g, p) if before else g
+
+    def _norms(self, l):
+        """The normalisation before and after the gates of level l, None where there is none."""
+        if self.norm is None or (l == self.hierarchy.depth and not self.norm.top):
+            return None, None
+        if l == self.hierarchy.depth:
+            return BatchNorm(scale=False), None
+        return (self.norm, None) if self.norm.place == "before" else (None, self.norm)
+
     def check_fit(self, name, hierarchy, features, classes):
         """Raise unless a teacher or ladder of this name has the student's hierarchy, widths at both ends and dtype."""
         check.same_hierarchy("student", self.hierarchy, name, hierarchy)
@@ -114,33 +138,43 @@ class Student(nn.Module):
         return check.real("inputs", inputs, (None, self.hierarchy.leaves, self.widths[0]), self.dtype, self.W1.device)
 
     def forward(self, inputs):
-        f = self._forward(self.check_inputs(inputs))[0]
+        inputs = self.check_inputs(inputs)
+        f = self._forward(inputs, uniform(inputs))[0]
         return [x.transpose(-3, -2).expand(*self.ensemble, -1, -1, -1) for x in f]
 
-    def _forward(self, inputs):
-        """f, gates and h by level, regions before rows: (..., R_l, N, n_l)."""
+    def _forward(self, inputs, weights):
+        """f, gates and h by level, regions before rows: (..., R_l, N, n_l); rows of these weights (N,)."""
         f, gates, h = [inputs.transpose(0, 1)], [None], [None]
         for l in range(1, self.hierarchy.depth + 1):
             h.append(self.incoming(l, side_by_side(self.hierarchy.gather(l, f[-1], -3))))
-            gates.append(self.gate(l, h[-1]))
-            f.append(gates[-1] * h[-1])
+            for value, values in zip(self.activate(l, h[-1], weights), (f, gates)):
+                values.append(value)
         return f, gates, h
 
-    def propagate(self, inputs, labels):
+    def propagate(self, inputs, labels, weights=None):
         """Forward and backward pass, row by row: `Pass(f, gates, h, u, g)`, lists by level of (..., R_l, N, n_l).
 
-            g_ω = e_y - f_ω,   u_k = Σ_{α ∈ pa(β)} Σ_{j ∈ α} w_kj g_j,   g_k = f'_k u_k   (minus the loss gradient)
+            u_ω = e_y - f_ω,   u_k = Σ_{α ∈ pa(β)} Σ_{j ∈ α} w_kj g_j,   g_k = f'_k u_k, by `signal` where there is a norm
+
+        labels : class indices (N,), or targets (N, n_L) in the place of e_y; weights : of the rows (N,), uniform by default
         """
         inputs = self.check_inputs(inputs)
-        labels = check.integers("labels", labels, (len(inputs),), self.widths[-1] - 1, "class indices")
-        f, gates, h = self._forward(inputs)
-        e_y = torch.nn.functional.one_hot(labels.to(inputs.device), self.widths[-1]).to(inputs)
-        u = [None] * self.hierarchy.depth + [e_y - f[-1]]
-        g = [None] * self.hierarchy.depth + [u[-1]]
+        weights = uniform(inputs) if weights is None else check.probabilities(
+            "weights", check.real("weights", weights, (len(inputs),), inputs.dtype, inputs.device))
+        f, gates, h = self._forward(inputs, weights)
+        u = [None] * self.hierarchy.depth + [self._targets(labels, inputs) - f[-1]]
+        g = [None] * self.hierarchy.depth + [self.signal(self.hierarchy.depth, h[-1], gates[-1], u[-1], weights)]
         for l in range(self.hierarchy.depth, 1, -1):
             u[l - 1] = self.hierarchy.scatter(l, self.outgoing(l, g[l]), -3)
-            g[l - 1] = gates[l - 1] * u[l - 1]
+            g[l - 1] = self.signal(l - 1, h[l - 1], gates[l - 1], u[l - 1], weights)
         return Pass(f, gates, h, u, g)
+
+    def _targets(self, labels, inputs):
+        """One row a row of the inputs: the labels' one-hot vectors, or the targets given in their place."""
+        if getattr(labels, "ndim", 1) == 2:
+            return check.real("labels", labels, (len(inputs), self.widths[-1]), inputs.dtype, inputs.device)
+        labels = check.integers("labels", labels, (len(inputs),), self.widths[-1] - 1, "class indices")
+        return torch.nn.functional.one_hot(labels.to(inputs.device), self.widths[-1]).to(inputs)
 
     def __repr__(self):
         many = f", ensemble {self.ensemble}" if self.ensemble else ""
@@ -163,6 +197,11 @@ class Pass(NamedTuple):
             seen = side_by_side(hierarchy.gather(l, self.f[l - 1], -3))
             dW.append(correlate(seen, self.g[l], weights, hierarchy.children[l].shape[1]))
         return dW, [None] + [weights @ g for g in self.g[1:]]
+
+
+def uniform(inputs):
+    """Equal weights for rows (N, ...)."""
+    return inputs.new_full((len(inputs),), 1 / max(len(inputs), 1))
 
 
 def side_by_side(x):

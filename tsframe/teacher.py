@@ -22,7 +22,8 @@ class Teacher:
     P : list by level, P[0] None, P[l] (R_l, C_l, m_l, m_{l-1}), or an integer index (R_l, C_l, m_l) for a
         deterministic table: state i of region r puts child c in state P[l][r, c, i]
     features : (R_0, m_0, n_0), the leaf table F[0] = E[features | z]; identity by default
-    target : (m_L, classes), E[one-hot label | z_ω]; identity by default
+    target : (m_L, outputs), what the output should be in each state of ω: E[one-hot label | z_ω]; identity by default.
+        Rows that are no probabilities are targets of a regression; labels cannot be drawn from them
 
     A state of prior 0 is padding: its row may be 0, nothing depends on it, and F, G, D are 0 there. Priors and
     tables must agree to 1e-9 (float64) or 1e-5 (float32). `expand` and the rest follow the dtype and device.
@@ -62,7 +63,7 @@ class Teacher:
         features = torch.eye(self.states[0]).repeat(h.leaves, 1, 1) if self.features is None else self.features
         features = real("features", features, (h.leaves, self.states[0], None))
         target = torch.eye(self.states[-1]) if self.target is None else self.target
-        target = check.probabilities("target", real("target", target, (self.states[-1], None)), self.live[-1][0])
+        target = real("target", target, (self.states[-1], None))
         object.__setattr__(self, "features", features * self.live[0][..., None])
         object.__setattr__(self, "target", target * self.live[-1][0][:, None])
 
@@ -146,6 +147,11 @@ class Teacher:
         """P[l], an index, as `gather` and `scatter_add` along the states of x (..., R_l, C_l, m, n) want it."""
         return self.P[l][..., None].expand(*x.shape[:-2], self.P[l].shape[-1], x.shape[-1])
 
+    @property
+    def label_law(self):
+        """`target` as P(y | z_ω), to draw labels from; a `ValueError` where its rows are no probabilities."""
+        return check.probabilities("target", self.target, self.live[-1][0])
+
     def masked(self, l, x):
         """x (..., R_l, m_l, n) with 0 at states of prior 0."""
         return x if self._full[l] else x * self.live[l][..., None]
@@ -175,7 +181,7 @@ class Teacher:
         """n inputs (n, R_0, n_0), the features of the leaves' states, and labels (n,) drawn from target[z_ω]."""
         rng = check.generator(seed)
         z = self.sample_states(n, seed=rng)
-        labels = _draw(self.target[z[-1][:, 0]], rng)
+        labels = _draw(self.label_law[z[-1][:, 0]], rng)
         return self.features[torch.arange(self.hierarchy.leaves), z[0]], labels
 
     def __repr__(self):

@@ -124,3 +124,37 @@ def _nodes(x, count, rng, draws=16):
     w, bias = w * scale, -(low + gap / 2) * scale
     side = torch.where((x[1] @ w + bias > 0) == (torch.arange(count) % 2 == 0), 1, -1)
     return w * side, bias * side                                    # on and off in turn at row 1
+
+
+def normal(shape, rng):
+    return torch.randn(shape, generator=rng, dtype=torch.float64)
+
+
+def simplex(shape, rng):
+    """Probabilities along the last axis, drawn uniformly."""
+    x = -torch.rand(shape, generator=rng, dtype=torch.float64).clamp(min=1e-9).log()
+    return x / x.sum(-1, keepdim=True)
+
+
+def random_student(h, widths, rng, bias, **options):
+    """A random student, with random biases that open more gates than they close."""
+    student = Student(h, widths, bias=bias, seed=rng, **options)
+    with torch.no_grad():
+        for b in student.b[1:] if bias else ():
+            b.copy_(normal(b.shape, rng) / 2 + 0.3)
+    return student
+
+
+def random_ladder(h, rng, rows=40):
+    """Inputs that repeat, three labels, weights of which some are 0. A summary is the sign of its
+    content's sum and a random bit; the first region of a level has a state less than the others."""
+    inputs, weights = normal((rows, h.leaves, 2), rng), simplex(rows, rng)
+    inputs[1::4], weights[2::9] = inputs[::4], 0
+    inputs[:2] = 0                                                  # where h = 0, without biases
+    codes = []
+    for l, regions in enumerate(h.regions):
+        total = torch.stack([inputs[:, h.field(l, r)].sum((1, 2)) for r in range(regions)], 1)
+        codes.append(2 * (total > 0) + torch.randint(2, total.shape, generator=rng))
+        if regions > 1:
+            codes[l][:, 0].clamp_(max=2)
+    return Ladder.coarse(h, inputs, torch.randint(3, (rows,), generator=rng), codes, weights, 3)

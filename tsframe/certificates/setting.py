@@ -7,11 +7,11 @@ from ..expansion import (backward, bias_update, expand, measure, reduced_loss, r
                          weight_update)
 from ..hierarchy import Hierarchy
 from ..ladder import Ladder
-from ..student import Student
 from ..teacher import Teacher
 from . import witness as plain
-from .examples import CONDITIONS, coarse_example
+from .examples import CONDITIONS, coarse_example, normal, random_ladder, random_student, simplex
 from .registry import certificate
+from .witness import gap
 
 # seven leaves, three windows of which the middle one has two parents
 OVERLAP = Hierarchy([None, [[0, 1, 2], [2, 3, 4], [4, 5, 6]], [[0, 1], [1, 2]], [[0, 1]]])
@@ -29,8 +29,8 @@ def marginalized_gradient(rng):
     pixels = torch.tensor(list(product((0.0, 1.0), repeat=7)), dtype=torch.float64)
     inputs, labels = pixels.repeat_interleave(3, 0)[..., None], torch.arange(3).repeat(128)
     for bias in (False, True):
-        ladder = Ladder.finest(OVERLAP, inputs, labels, _simplex(384, rng))
-        student = _student(OVERLAP, [1, 3, 3, 3], rng, bias)
+        ladder = Ladder.finest(OVERLAP, inputs, labels, simplex(384, rng))
+        student = random_student(OVERLAP, [1, 3, 3, 3], rng, bias)
         real, package = plain.run(student, ladder), measure(student, ladder)
         x = plain.contents(ladder)
 
@@ -45,13 +45,13 @@ def marginalized_gradient(rng):
                     given(l, r, signal[l + 1, a]) @ student.W[l + 1][a, c].T
                     for a, c in OVERLAP.parents(l)[r])
         for (l, r), s in signal.items():
-            gaps += [_gap(s, given(l, r, real.g[l][r])),
-                     _gap(package.G[l][r, ladder.codes[l][:, r]], s)]
+            gaps += [gap(s, given(l, r, real.g[l][r])),
+                     gap(package.G[l][r, ladder.codes[l][:, r]], s)]
             for c, b in enumerate(OVERLAP.children[l][r].tolist()):
                 update = real.f[l - 1][b].T @ (ladder.weights[:, None] * s)
-                gaps += [_gap(update, real.dW[l][r, c]), _gap(package.dW[l][r, c], update)]
+                gaps += [gap(update, real.dW[l][r, c]), gap(package.dW[l][r, c], update)]
         right = given(2, 1, real.g[3][0])                           # as the right half knows it
-        wrong.append(_gap(given(2, 0, right), given(2, 0, real.g[3][0])))
+        wrong.append(gap(given(2, 0, right), given(2, 0, real.g[3][0])))
     return max(gaps), min(wrong)
 
 
@@ -63,22 +63,22 @@ def marginalized_gradient(rng):
     dropped="the prior: columns of P scaled to 1 as if all states were equally likely")
 def bayes_reversal(rng):
     gaps, wrong = [], []
-    for ladder in (_random_ladder(OVERLAP, rng), _random_ladder(Hierarchy.pyramid(5, 3, 2), rng)):
+    for ladder in (random_ladder(OVERLAP, rng), random_ladder(Hierarchy.pyramid(5, 3, 2), rng)):
         h, w, t, own = ladder.hierarchy, ladder.weights, ladder.teacher(), plain.count(ladder)
         for l in range(1, h.depth + 1):
-            x = _normal((h.regions[l - 1], own.states[l - 1], 1), rng)
-            y = _normal((*h.children[l].shape, own.states[l], 1), rng)
+            x = normal((h.regions[l - 1], own.states[l - 1], 1), rng)
+            y = normal((*h.children[l].shape, own.states[l], 1), rng)
             up, down, pairing = t.up(l, x), t.down(l, y), 0
             for r, row in enumerate(h.children[l].tolist()):
                 for c, b in enumerate(row):
                     z_a, z_b = own.codes[l][r], own.codes[l - 1][b]
                     p = plain.joint(z_b, z_a, w, own.states[l - 1], own.states[l])
                     true = plain.ratio(p, p.sum(1, keepdim=True))
-                    gaps += [_gap(t.reverse[l][r, c], true), _gap(t.prior[l - 1][b], p.sum(1)),
-                             _gap(up[r, c], plain.mean(z_a, x[b][z_b], w, own.states[l]))]
-                    wrong.append(_gap(plain.turned(own.prior[l][r], own.P[l][r, c]), true))
+                    gaps += [gap(t.reverse[l][r, c], true), gap(t.prior[l - 1][b], p.sum(1)),
+                             gap(up[r, c], plain.mean(z_a, x[b][z_b], w, own.states[l]))]
+                    wrong.append(gap(plain.turned(own.prior[l][r], own.P[l][r, c]), true))
                     pairing += w @ (x[b][z_b] * y[r, c][z_a])
-            gaps.append(_gap((t.prior[l - 1][..., None] * x * down).sum(), pairing.sum()))
+            gaps.append(gap((t.prior[l - 1][..., None] * x * down).sum(), pairing.sum()))
     return max(gaps), max(wrong)
 
 
@@ -110,15 +110,15 @@ def tree_composition(rng):
             both = torch.tensor(p[b][c], dtype=torch.float64)
             counted = plain.joint(law.codes[2][:, 0], law.codes[0][:, 2 * b + c], law.weights,
                                   m[2], m[0])
-            gaps += [_gap(path[b, :, c], both / both.sum(1, keepdim=True)), _gap(counted, both),
-                     _gap(t.reverse[1][b, c] @ t.reverse[2][0, b], (both / both.sum(0)).T)]
+            gaps += [gap(path[b, :, c], both / both.sum(1, keepdim=True)), gap(counted, both),
+                     gap(t.reverse[1][b, c] @ t.reverse[2][0, b], (both / both.sum(0)).T)]
             if t is not drawn:
                 r = rho[2][0, b] * rho[1][b, c]
-                gaps.append(_gap(path[b, :, c].diagonal(), (r + (1 - r) / 3).expand(3)))
+                gaps.append(gap(path[b, :, c].diagonal(), (r + (1 - r) / 3).expand(3)))
     bits = torch.tensor(list(product((0, 1), repeat=2)))            # the ends, and the middle
     chain = Ladder.coarse(Hierarchy.tree(2, 1), bits[:, :1, None].double(), bits[:, 0],
                           [bits[:, :1], bits[:, 1:], bits[:, :1]]).teacher()
-    return max(gaps), _gap((chain.P[2] @ chain.P[1])[0, 0], torch.eye(2))
+    return max(gaps), gap((chain.P[2] @ chain.P[1])[0, 0], torch.eye(2))
 
 
 @certificate(
@@ -132,7 +132,7 @@ def tree_composition(rng):
 def gate_lemma(rng):
     gaps, wrong = [], []
     for bias in (False, True):
-        ladder, student = _random_ladder(OVERLAP, rng), _student(OVERLAP, [2, 3, 3, 3], rng, bias)
+        ladder, student = random_ladder(OVERLAP, rng), random_student(OVERLAP, [2, 3, 3, 3], rng, bias)
         real, package = plain.run(student, ladder), measure(student, ladder)
         part = residuals(student, ladder).F
         for l, r in ((1, 0), (1, 1), (1, 2), (2, 0), (2, 1)):
@@ -143,10 +143,10 @@ def gate_lemma(rng):
                 on, plus, minus = p @ (h > 0).double(), p @ h.relu(), p @ (-h).relu()
                 cov = torch.where((on > 0) & (on < 1), on * (1 - on) * (
                     plain.ratio(plus, on) + plain.ratio(minus, 1 - on)), 0)
-                gaps += [_gap(part[l]["gate"][r, i], cov), _gap(package.D[l][r, i], on),
-                         _gap(package.F[l][r, i] - package.H[l][r, i].relu(),
+                gaps += [gap(part[l]["gate"][r, i], cov), gap(package.D[l][r, i], on),
+                         gap(package.F[l][r, i] - package.H[l][r, i].relu(),
                               torch.minimum(plus, minus))]
-                wrong.append(_gap(plus, on * (p @ h)))
+                wrong.append(gap(plus, on * (p @ h)))
     return max(gaps), max(wrong)
 
 
@@ -163,23 +163,23 @@ def broadness_lemma(rng):
     two = torch.tensor([[0.7, 0.3, 0], [0.2, 0.8, 0], [0, 0, 1]], dtype=torch.float64)
     split = Teacher(h, [None, None, soft.prior[2]], [None, soft.P[1], two.expand(1, 2, 3, 3)])
     for t, like in ((soft, None), (soft, [0, 0, 0]), (split, [0, 0, 2]), (split, None)):
-        ladder, student = Ladder.enumerate(t), _student(h, [3, 5, 3], rng, True)
+        ladder, student = Ladder.enumerate(t), random_student(h, [3, 5, 3], rng, True)
         w, z = ladder.weights, ladder.codes
         f = plain.run(student, ladder).f[1]
         F = [plain.mean(z[1][:, r], f[r], w, 3) for r in (0, 1)]
         if like is not None:                                        # rows i, like[i] of F W agree
             for r in (0, 1):
                 free = torch.linalg.svd(F[r] - F[r][like]).Vh[3 - len(set(like)):]
-                student.W[2][0, r] = free.T @ _normal((len(free), 3), rng)
+                student.W[2][0, r] = free.T @ normal((len(free), 3), rng)
         real, part = plain.run(student, ladder), residuals(student, ladder).G[1]["broadness"]
         G = plain.mean(z[2][:, 0], real.g[2][0], w, 3)
         for r in (0, 1):
             p = plain.joint(z[2][:, 0], z[1][:, r], w, 3, 3)
             P, back, W = p / p.sum(1, keepdim=True), (p / p.sum(0)).T, student.W[2][0, r]
-            gap = plain.mean(z[1][:, r], real.g[2][0], w, 3) - back @ G
+            off = plain.mean(z[1][:, r], real.g[2][0], w, 3) - back @ G
             D = plain.mean(z[1][:, r], real.d[1][r], w, 3)
-            gaps += [_gap(gap, (back @ P @ F[r] - F[r]) @ W), _gap(part[r], D * (gap @ W.T))]
-            (wrong if like is None else gaps).append(_gap(gap, 0 * gap))
+            gaps += [gap(off, (back @ P @ F[r] - F[r]) @ W), gap(part[r], D * (off @ W.T))]
+            (wrong if like is None else gaps).append(gap(off, 0 * off))
     return max(gaps), max(wrong)
 
 
@@ -216,9 +216,9 @@ def matrix_form(rng):
     gaps, wrong = [], []
     for h, bias in ((OVERLAP, True), (Hierarchy.pyramid(5, 2, 1), False),
                     (Hierarchy.tree(2, 3), True)):
-        ladder = _random_ladder(h, rng)
+        ladder = random_ladder(h, rng)
         t, own, levels = ladder.teacher(), plain.count(ladder), range(1, h.depth + 1)
-        many = _student(h, [2] + [3] * h.depth, rng, bias, ensemble=(2,))
+        many = random_student(h, [2] + [3] * h.depth, rng, bias, ensemble=(2,))
         D = [None] + [torch.rand((2, *p.shape, 3), generator=rng, dtype=p.dtype)
                       for p in t.prior[1:]]
         for gates in ("mean", D):
@@ -230,9 +230,9 @@ def matrix_form(rng):
                              for reverse in (plain.bayes, plain.turned))
                 for l in levels:
                     F, G = torch.stack(true.F[l]), torch.stack(true.G[l])
-                    gaps += [_gap(e.F[l][i], F), _gap(e.G[l][i], G), _gap(dW[l][i], true.dW[l]),
-                             _gap(db[l][i], true.db[l])]
-                    wrong.append(_gap(torch.stack(off.G[l]), G))
+                    gaps += [gap(e.F[l][i], F), gap(e.G[l][i], G), gap(dW[l][i], true.dW[l]),
+                             gap(db[l][i], true.db[l])]
+                    wrong.append(gap(torch.stack(off.G[l]), G))
     return max(gaps), max(wrong)
 
 
@@ -250,8 +250,8 @@ def finest_ladder(rng):
         inputs = torch.randint(2, (50, h.leaves, 1), generator=rng).double()
         inputs[1::5] = inputs[::5]                                  # repeats, with other labels
         labels = torch.randint(3, (50,), generator=rng)
-        weights = None if bias else _simplex(50, rng)
-        student = _student(h, [1] + [4] * (h.depth - 1) + [3], rng, bias)
+        weights = None if bias else simplex(50, rng)
+        student = random_student(h, [1] + [4] * (h.depth - 1) + [3], rng, bias)
         ladder = Ladder.finest(h, inputs, labels, weights, classes=3)
         parity = Ladder.coarse(h, inputs, labels, [z % 2 for z in ladder.codes], weights, classes=3)
         gaps += _truth_gaps(student, ladder, plain.contents(ladder)).values()
@@ -278,9 +278,9 @@ def coarse_ladder(rng):
                 student.W[l].add_(0.02 * dW[l])
                 student.b[l].add_(0.02 * db[l])
     for l in levels:
-        gaps += [_gap(s.W[l], by_hand.W[l]), _gap(s.b[l], by_hand.b[l])]
+        gaps += [gap(s.W[l], by_hand.W[l]), gap(s.b[l], by_hand.b[l])]
     mirror = s.W[1][..., [1, 0, 3, 2], :].roll(4, -1)               # features and nodes exchanged
-    gaps += [_gap(s.W[1], mirror), _gap(s.W[2], s.W[2].roll(4, -2)), _gap(_noise_weights(s), c),
+    gaps += [gap(s.W[1], mirror), gap(s.W[2], s.W[2].roll(4, -2)), gap(_noise_weights(s), c),
              *_truth_gaps(s, e.ladder).values()]
     broken.student.W[2][..., :4, :] *= 1.5
     return max(gaps), _truth_gaps(broken.student, broken.ladder)["W"]
@@ -296,7 +296,7 @@ def coarse_ladder(rng):
 def error_decomposition(rng):
     gaps, largest = [], {}
     for h, bias in ((OVERLAP, True), (Hierarchy.pyramid(5, 2, 1), False)):
-        student, soft = _student(h, [2] + [3] * h.depth, rng, bias), _random_ladder(h, rng)
+        student, soft = random_student(h, [2] + [3] * h.depth, rng, bias), random_ladder(h, rng)
         finest = Ladder.finest(h, soft.inputs, soft.labels, soft.weights)
         hard = Ladder.coarse(h, soft.inputs, soft.labels, [z % 3 for z in finest.codes],
                              soft.weights)
@@ -305,11 +305,11 @@ def error_decomposition(rng):
             parts, total = plain.error_parts(student, ladder, gates)
             for which, l in total:
                 table, true = getattr(package, which)[l], total[which, l]
-                gaps += [_gap(sum(parts[which, l].values()), true), _gap(table["total"], true)]
+                gaps += [gap(sum(parts[which, l].values()), true), gap(table["total"], true)]
                 for name, value in parts[which, l].items():
-                    gaps.append(_gap(table[name], value))
+                    gaps.append(gap(table[name], value))
                     size = largest.get((which, name), 0)
-                    largest[which, name] = max(size, _gap(value, 0 * value))
+                    largest[which, name] = max(size, gap(value, 0 * value))
     return max(gaps), min(largest.values())
 
 
@@ -324,9 +324,9 @@ def error_decomposition(rng):
 def reduced_gradient(rng):
     gaps, wrong = [], []
     for h in (OVERLAP, Hierarchy.pyramid(5, 2, 1)):
-        ladder = _random_ladder(h, rng)
+        ladder = random_ladder(h, rng)
         t, own, L = ladder.teacher(), plain.count(ladder), h.depth
-        s = _student(h, [2] + [3] * L, rng, True)
+        s = random_student(h, [2] + [3] * L, rng, True)
         e = backward(expand(s, t), s, t)
         update, weights = weight_update(e, t)[1:] + bias_update(e, t)[1:], [*s.W[1:], *s.b[1:]]
 
@@ -334,20 +334,20 @@ def reduced_gradient(rng):
             return plain.sums(own, [None, *values[:L]], [None, *values[L:]])
 
         loss = model(weights).loss
-        gaps.append(_gap(reduced_loss(e, t), loss))
-        gaps += [_gap(u, -x) for u, x in zip(update, torch.autograd.grad(loss, weights))]
-        way = [_normal(x.shape, rng) / 10 for x in weights]
+        gaps.append(gap(reduced_loss(e, t), loss))
+        gaps += [gap(u, -x) for u, x in zip(update, torch.autograd.grad(loss, weights))]
+        way = [normal(x.shape, rng) / 10 for x in weights]
         with torch.no_grad():
             slope = _slope(lambda x: model([a + x * b for a, b in zip(weights, way)]))
-        gaps.append(_gap(sum((u * b).sum() for u, b in zip(update, way)), -slope))
+        gaps.append(gap(sum((u * b).sum() for u, b in zip(update, way)), -slope))
 
         for l in range(L, 0, -1):                                   # tables that do not fit
-            own.P[l] = {edge: _simplex(P.shape, rng) for edge, P in own.P[l].items()}
+            own.P[l] = {edge: simplex(P.shape, rng) for edge, P in own.P[l].items()}
             first = [pairs[0] for pairs in h.parents(l - 1)]        # parent and slot
             own.prior[l - 1] = [own.prior[l][a] @ own.P[l][a, c] for a, c in first]
         off = model(weights)
         slopes = torch.autograd.grad(off.loss, weights[:L])
-        wrong += [_gap(u, -x) for u, x in zip(off.dW[1:], slopes)]
+        wrong += [gap(u, -x) for u, x in zip(off.dW[1:], slopes)]
     return max(gaps), max(wrong)
 
 
@@ -364,59 +364,23 @@ def bias_variance(rng):
     for activation in ("relu", "linear"):
         t = Teacher.latent_tree(h, [2, 3, 3], None, seed=rng)
         ladder = Ladder.enumerate(t)
-        student = _student(h, [2, 4, 3], rng, True, activation=activation)
+        student = random_student(h, [2, 4, 3], rng, True, activation=activation)
         real, w, y = plain.run(student, ladder), ladder.weights, ladder.labels
         sample, f = 2 * w @ real.loss, real.f[2][0]
         for z, store in ((y, gaps), (y // 2, wrong)):
             F, Y = plain.mean(z, f, w)[z], plain.mean(z, e[y], w)[z]
-            store.append(_gap(w @ ((F - Y).square() + (f - F).square()).sum(1), sample))
+            store.append(gap(w @ ((F - Y).square() + (f - F).square()).sum(1), sample))
         F = measure(student, ladder).F[2][0]
         of_means = t.prior[2][0] @ (F - e).square().sum(1)
-        gaps.append(_gap(of_means + w @ (f - F[y]).square().sum(1), sample))
+        gaps.append(gap(of_means + w @ (f - F[y]).square().sum(1), sample))
         if activation == "linear":                                  # F is exact: focus by Markov
-            gaps.append(_gap(2 * reduced_loss(expand(student, t), t), of_means))
+            gaps.append(gap(2 * reduced_loss(expand(student, t), t), of_means))
     return max(gaps), min(wrong)
 
 
-def _normal(shape, rng):
-    return torch.randn(shape, generator=rng, dtype=torch.float64)
 
 
-def _simplex(shape, rng):
-    """Probabilities along the last axis, drawn uniformly."""
-    x = -torch.rand(shape, generator=rng, dtype=torch.float64).clamp(min=1e-9).log()
-    return x / x.sum(-1, keepdim=True)
 
-
-def _student(h, widths, rng, bias, **options):
-    """A random student, with random biases that open more gates than they close."""
-    student = Student(h, widths, bias=bias, seed=rng, **options)
-    with torch.no_grad():
-        for b in student.b[1:] if bias else ():
-            b.copy_(_normal(b.shape, rng) / 2 + 0.3)
-    return student
-
-
-def _random_ladder(h, rng, rows=40):
-    """Inputs that repeat, three labels, weights of which some are 0. A summary is the sign of its
-    content's sum and a random bit; the first region of a level has a state less than the others."""
-    inputs, weights = _normal((rows, h.leaves, 2), rng), _simplex(rows, rng)
-    inputs[1::4], weights[2::9] = inputs[::4], 0
-    inputs[:2] = 0                                                  # where h = 0, without biases
-    codes = []
-    for l, regions in enumerate(h.regions):
-        total = torch.stack([inputs[:, h.field(l, r)].sum((1, 2)) for r in range(regions)], 1)
-        codes.append(2 * (total > 0) + torch.randint(2, total.shape, generator=rng))
-        if regions > 1:
-            codes[l][:, 0].clamp_(max=2)
-    return Ladder.coarse(h, inputs, torch.randint(3, (rows,), generator=rng), codes, weights, 3)
-
-
-def _gap(a, b):
-    """Largest difference, relative to max(1, the largest value of b); a NaN counts as infinite."""
-    b = torch.as_tensor(b, dtype=torch.float64)
-    worst = (a - b).detach().abs().max() / b.detach().abs().max().clamp(min=1)
-    return worst.item() if worst == worst else float("inf")
 
 
 def _truth_gaps(student, ladder, codes=None):
@@ -429,13 +393,13 @@ def _truth_gaps(student, ladder, codes=None):
     dW, db = weight_update(e, t), bias_update(e, t)
     gaps = dict(F=[], D=[], G=[], W=[])
     for l in range(1, h.depth + 1):
-        gaps["W"] += [_gap(dW[l], real.dW[l])] + [_gap(db[l], x) for x in real.db[l:l + 1]]
+        gaps["W"] += [gap(dW[l], real.dW[l])] + [gap(db[l], x) for x in real.db[l:l + 1]]
         for r in range(h.regions[l]):
             row = ladder.codes[l][:, r]
             z = row if codes is None else codes[l][r]
             for name, table, values in (("F", e.F, real.f), ("D", e.D, real.d), ("G", e.G, real.g)):
                 true = plain.mean(z, values[l][r], ladder.weights)[z]
-                gaps[name].append(_gap(table[l][r, row], true))
+                gaps[name].append(gap(table[l][r, row], true))
     return {name: max(values) for name, values in gaps.items()}
 
 

@@ -207,5 +207,12 @@ def error_parts(student, ladder, gates=None):
     return parts, total
 
 
+def gap(a, b):
+    """Largest difference, relative to max(1, the largest value of b); a NaN counts as infinite."""
+    b = torch.as_tensor(b, dtype=torch.float64)
+    worst = (a - b).detach().abs().max() / b.detach().abs().max().clamp(min=1)
+    return worst.item() if worst == worst else float("inf")
+
+
 def _stacked(dicts):
     return {name: torch.stack([d[name] for d in dicts]) for name in dicts[0]}
