@@ -130,7 +130,7 @@ def test_vendored_files_are_unmodified(folder):
         if match := re.fullmatch(r"  ([0-9a-f]{64})  (\S+)", line):
             noted[match[2]] = match[1]
     assert noted == {name: hashlib.sha256((root / name).read_bytes()).hexdigest() for name in noted}
-    vendored = [f for sub in ("mathjax", "fonts") for f in (root / sub).rglob("*")] or list(root.glob("*"))
+    vendored = [f for sub in ("mathjax", "fonts", "d3") for f in (root / sub).rglob("*")] or list(root.glob("*"))
     assert {f.relative_to(root).as_posix() for f in vendored if f.is_file() and f.name != "NOTICE"} == noted.keys()
 
 
