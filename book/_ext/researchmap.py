@@ -3,22 +3,27 @@
 Without scripts a page shows the picture and the full list; assets/research-map.js makes them one interactive map. What
 stands where is decided here, so nothing jumps. A chapter that the book does not have is not linked.
 """
-from html import escape
+import html
 from pathlib import Path
 
 import yaml
 from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 
-KINDS = {"earlier": "What it builds on", "source": "The paper", "later": "What builds on it", "related": "Related"}
+KINDS = {"source": "The paper", "earlier": "What it builds on", "later": "What builds on it", "related": "Related"}
 FIELDS = {"key", "kind", "short", "title", "authors", "year", "where", "relation"}
 OPTIONAL = {"link", "builds_on", "chapters"}
-WIDTH, ROW, EDGE, WAIST, BULGE = 360, 46, 36, 48, 26      # width, rows, first row, half the gap, and how it opens
+WIDTH, ROW, EDGE, WAIST, BULGE = 360, 46, 36, 48, 22      # width, rows, first row, half the gap, and how it opens
 SHAPES = {"source": '<rect x="-40" y="-17" width="80" height="34" rx="4"/>',
           "earlier": '<path d="M-6-7.5L8 0-6 7.5Z"/>', "later": '<path d="M-8 0L-4-7H4L8 0 4 7H-4Z"/>',
           "related": '<path d="M-8 0L-4-7H4L8 0 4 7H-4Z"/>'}
 SCRIPTS = [f"d3/d3-{name}.min.js" for name in
            ("dispatch", "selection", "timer", "ease", "color", "interpolate", "transition", "drag", "zoom")]
+
+
+def escape(text):
+    """Text for the page, with the apostrophes that its other words have."""
+    return html.escape(text, quote=False).replace("'", "\u2019").replace('"', "&quot;")
 
 
 def read(file):
@@ -95,7 +100,7 @@ def picture(works):
 def mark(kind):
     """A kind's mark, for the list and the key."""
     shape = '<rect x="-9" y="-6" width="18" height="12" rx="2"/>' if kind == "source" else SHAPES[kind]
-    return f'<svg class="mark {kind}" viewBox="-10 -10 20 20" aria-hidden="true">{shape}</svg>'
+    return f'<svg class="glyph {kind}" viewBox="-10 -10 20 20" aria-hidden="true">{shape}</svg>'
 
 
 def outside(link):
@@ -115,7 +120,7 @@ def entry(work, key, chapters):
     if inside:
         links.append(f"In this book: {', '.join(inside)}")
     return (f'<li id="work-{key}" data-key="{key}" class="{work["kind"]}"><p class="name">{mark(work["kind"])}'
-            f'<span><span class="title">{escape(work["title"])}</span> <span class="year">{work["year"]}</span></span></p>'
+            f'<span><span class="title">{escape(work["title"])}</span>&nbsp;<span class="year">{work["year"]}</span></span></p>'
             f'<div class="about"><p class="from">{escape(names(work["authors"]))}. {escape(work["where"])}, {work["year"]}.</p>'
             f'<p>{escape(work["relation"])}</p>' + f'<p class="links">{" · ".join(links)}</p>' * bool(links) + "</div></li>")
 

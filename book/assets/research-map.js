@@ -6,10 +6,10 @@
   const svg = map.select("svg.graph"), view = svg.select(".view"), picture = map.select(".picture");
   const { width, height } = svg.node().viewBox.baseVal;
   const quick = matchMedia("(prefers-reduced-motion: reduce)");
-  const moving = () => svg.transition().duration(quick.matches ? 0 : 300);
+  const moving = (what) => quick.matches ? what : what.transition().duration(300);
 
   // ---- what is drawn: works by key, each with its place, and the lines between them
-  const works = {}, near = {};
+  const works = Object.create(null), near = {};
   view.selectAll(".work").each(function () {
     const [x, y] = this.getAttribute("transform").match(/-?[\d.]+/g).map(Number);
     works[this.dataset.key] = { key: this.dataset.key, x, y, home: [x, y], title: this.querySelector("title").textContent };
@@ -37,15 +37,15 @@
   });
   const buttons = items.select("button");
   map.select(".works").attr("role", "group").attr("aria-label", "Works on the map");
-  const card = map.insert("div", ".picture").attr("class", "card").attr("role", "region")
+  const card = map.insert("div", ".picture").attr("class", "chosen").attr("role", "region")
     .attr("aria-live", "polite").attr("aria-label", "Details of the chosen work");
 
   let chosen;
   const choose = (w) => {
     chosen = w;
     buttons.attr("aria-pressed", (v) => v === w);
-    marks.classed("on", (v) => v === w).classed("far", (v) => !near[w.key].has(v.key));
-    lines.classed("on", ([a, b]) => a === w || b === w).classed("far", ([a, b]) => a !== w && b !== w);
+    marks.classed("on", (v) => v === w).classed("dim", (v) => !near[w.key].has(v.key));
+    lines.classed("on", ([a, b]) => a === w || b === w).classed("dim", ([a, b]) => a !== w && b !== w);
     const item = items.filter((v) => v === w).node();
     const title = Object.assign(document.createElement("p"), { className: "title", textContent: w.title });
     card.node().replaceChildren(title, ...[...item.querySelector(".about").children].map((e) => e.cloneNode(true)));
@@ -55,8 +55,12 @@
       const from = item.getBoundingClientRect().top - box.getBoundingClientRect().top;
       if (from < 0 || from + item.offsetHeight > box.clientHeight) box.scrollTop += from - box.clientHeight / 3;
     }
-    if (scale() > 1) moving().call(zoom.translateTo, w.x, w.y);
+    if (scale() > 1) moving(svg).call(zoom.translateTo, w.x, w.y);
   };
+
+  const narrow = matchMedia("(max-width: 600px)");             // there the list opens below the name instead
+  const open = (w) => items.classed("open", (v) => v === w);
+  const reveal = () => card.node().scrollIntoView({ block: "nearest", behavior: quick.matches ? "auto" : "smooth" });
 
   // ---- the title of a work under the pointer, or of the name that has the focus
   const tip = picture.append("div").attr("class", "tip").attr("aria-hidden", "true").property("hidden", true);
@@ -73,21 +77,23 @@
   };
   const hide = () => { marks.classed("hover", false); tip.property("hidden", true); };
   marks.on("pointerenter", (event, w) => event.pointerType === "mouse" && show(w)).on("pointerleave", hide)
-    .on("click", (event, w) => choose(w));
+    .on("click", (event, w) => { choose(w); open(null); reveal(); });
   buttons.on("focus", function (event, w) { if (this.matches(":focus-visible")) show(w); }).on("blur", hide)
     .on("pointerenter", (event, w) => event.pointerType === "mouse" && show(w)).on("pointerleave", hide)
-    .on("click", (event, w) => choose(w));
+    .on("click", (event, w) => { choose(w); open(w); if (!narrow.matches) reveal(); });
   map.on("keydown", (event) => { if (event.key === "Escape") hide(); });
 
   // ---- drag a work; zoom by the buttons, by two fingers or by Ctrl and the wheel; reset
   marks.call(d3.drag().clickDistance(4)
-    .on("start", (event, w) => { hide(); marks.filter((v) => v === w).raise(); })
-    .on("drag", (event, w) => {
+    .on("start", hide)
+    .on("drag", function (event, w) {
+      this.parentNode.append(this);
       w.x = Math.max(10, Math.min(width - 10, event.x));
       w.y = Math.max(10, Math.min(height - 10, event.y));
       place();
     }));
   const scale = () => d3.zoomTransform(svg.node()).k;
+  let goal = 1;                                                // where the buttons' zoom is going
   const zoom = d3.zoom().scaleExtent([1, 4]).translateExtent([[0, 0], [width, height]])
     .filter((event) => event.type === "wheel" ? event.ctrlKey
       : event.type === "touchstart" ? event.touches.length > 1 || scale() > 1 : !event.button)
@@ -97,24 +103,34 @@
       svg.classed("near", transform.k > 1);
       bar.select(".in").property("disabled", transform.k >= 4);
       bar.select(".out").property("disabled", transform.k <= 1);
-    });
+    })
+    .on("end", ({ transform }) => { goal = transform.k; });
   const bar = picture.append("div").attr("class", "bar").attr("role", "group").attr("aria-label", "View of the map");
   const button = (name, text, label, act) => bar.append("button").attr("type", "button").attr("class", name)
     .attr("aria-label", label).text(text).on("click", act);
-  button("out", "−", "Zoom out", () => moving().call(zoom.scaleBy, 1 / 1.5)).property("disabled", true);
-  button("in", "+", "Zoom in", () => moving().call(zoom.scaleBy, 1.5, scale() > 1 ? null : [width / 2, chosen.y]));
+  const by = (factor) => () => {                               // about the chosen work, as long as it is in view
+    const at = d3.zoomTransform(svg.node()).apply([chosen.x, chosen.y]);
+    const seen = at[0] >= 0 && at[0] <= width && at[1] >= 0 && at[1] <= height;
+    goal = Math.max(1, Math.min(4, goal * factor));
+    moving(svg).call(zoom.scaleTo, goal, seen ? at : [width / 2, height / 2]);
+  };
+  button("out", "−", "Zoom out", by(1 / 1.5)).property("disabled", true);
+  button("in", "+", "Zoom in", by(1.5));
   button("reset", "Reset", null, () => {
-    moving().call(zoom.transform, d3.zoomIdentity);
     const from = marks.data().map((w) => [w, w.x, w.y]);
-    marks.interrupt();
-    d3.select(map.node()).transition().duration(quick.matches ? 0 : 300).tween("home", () => (t) => {
+    const home = (t) => {
       for (const [w, x, y] of from) [w.x, w.y] = [x + (w.home[0] - x) * t, y + (w.home[1] - y) * t];
       place();
-    });
-    choose(first);
+    };
+    moving(svg).call(zoom.transform, d3.zoomIdentity);
+    if (quick.matches) home(1);
+    else view.transition().duration(300).tween("home", () => home);
+    choose(paper);
   });
   svg.call(zoom).on("dblclick.zoom", null);
 
-  const first = marks.data()[marks.nodes().findIndex((e) => e.classList.contains("source"))];
-  choose(works[location.hash.replace("#work-", "")] ?? first);
+  const paper = marks.data()[marks.nodes().findIndex((e) => e.classList.contains("source"))];
+  const linked = () => works[location.hash.replace("#work-", "")];
+  addEventListener("hashchange", () => { if (linked()) choose(linked()); });
+  choose(linked() ?? paper);
 })();
