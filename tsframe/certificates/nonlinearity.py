@@ -56,10 +56,11 @@ def relu_expressibility(rng):
 
 @certificate(
     "linear-loss",
-    claim="the least loss of a linear map is m - rank P, under P(z) it is tr Λ(I - Π); for the "
-          "product of b children with s states it is s^b - b(s - 1) - 1",
+    claim="the least loss of a linear map is m − rank P, under P(z) it is tr Λ(I − Π); for the "
+          "product of b children with s states it is s^b − b(s − 1) − 1",
     witness="the loss summed state by state at weights whose gradient vanishes, and the closed form",
-    dropped="linearity: one ReLU layer, with a cut for each state")
+    dropped="linearity: one ReLU layer, with a cut for each state",
+    tolerance=1e-10)
 def linear_losses(rng):
     gaps, wrong = [], []
     for b, s in ((2, 2), (3, 2), (4, 2), (2, 3), (3, 3)):
@@ -85,9 +86,9 @@ def linear_losses(rng):
 
 @certificate(
     "readout",
-    claim="a ReLU layer with a linear readout behind it reaches the loss m - r, where r rows are "
-          "different, and no less; r - 1 nodes are enough",
-    witness="r - 1 thresholds along a line, put into a Student that is run on every row",
+    claim="a ReLU layer with a linear readout behind it reaches the loss m − r, where r rows are "
+          "different, and no less; r − 1 nodes are enough",
+    witness="r − 1 thresholds along a line, put into a Student that is run on every row",
     dropped="the ReLU, so that thresholds do nothing")
 @torch.no_grad()
 def readout(rng):
