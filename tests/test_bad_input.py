@@ -334,6 +334,11 @@ def good_calls():
         "reduced_loss": (tsf.reduced_loss, dict(expansion=e, teacher=t)),
         "measure": (tsf.measure, dict(student=one, ladder=lad)),
         "residuals": (tsf.residuals, dict(student=one, ladder=lad, gates="mean")),
+        "margins": (tsf.margins, dict(A=[[1.0, 0], [0.5, 0.5], [0, 1]], prior=[0.5, 0.0, 0.5])),
+        "vertices": (tsf.vertices, dict(A=np.eye(3), prior=[0.5, 0.25, 0.25], tol=1e-6)),
+        "separating_weights": (tsf.separating_weights, dict(A=torch.eye(3), prior=[0.5, 0.0, 0.5], tol=1e-6)),
+        "linear_loss": (tsf.linear_loss, dict(A=np.ones((3, 2)), prior=[0.5, 0.0, 0.5])),
+        "best_linear": (tsf.best_linear, dict(A=np.ones((3, 2)), prior=[0.5, 0.0, 0.5])),
         "train": (tsf.train, dict(student=one, data=lad, steps=2, lr=0.01, method="sgd", momentum=0.9, batch=2, seed=0,
                                   keep=None, every=1, progress=False)),
     }

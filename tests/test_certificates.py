@@ -11,7 +11,7 @@ import torch
 
 import tsframe as tsf
 from tsframe import expansion
-from tsframe.certificates import Certificate, certify, examples, registry, setting
+from tsframe.certificates import Certificate, certify, examples, nonlinearity, registry, setting
 from tsframe.certificates.registry import REGISTRY, Certificates
 
 IDS = [
@@ -19,6 +19,7 @@ IDS = [
     "matrix-form", "finest-ladder", "coarse-ladder", "error-decomposition", "reduced-gradient", "bias-variance",
     # batchnorm
     # nonlinearity
+    "relu-expressibility", "linear-loss", "readout", "vertex-price", "vertices-preserved",
     # disentanglement
     # overfitting
     # noise
@@ -197,6 +198,15 @@ FAULTS = [
     ("an example without mirror", no_mirror, "expansion coarse-ladder"),
     # batchnorm
     # nonlinearity
+    ("a bias one per mille off", wrapped("separating_weights", lambda Wb: (Wb[0], 1.001 * Wb[1]), nonlinearity),
+     "relu-expressibility vertex-price"),
+    ("weights larger than need be", wrapped("separating_weights", lambda Wb: (2 * Wb[0], 2 * Wb[1] - 1), nonlinearity),
+     "vertex-price"),
+    ("every row a vertex", wrapped("vertices", torch.ones_like, nonlinearity), "relu-expressibility vertices-preserved"),
+    ("no row a vertex", wrapped("vertices", torch.zeros_like, nonlinearity), "relu-expressibility vertices-preserved"),
+    ("margins halved", wrapped("margins", lambda x: x / 2, nonlinearity), "vertex-price"),
+    ("a loss 1e-9 off", wrapped("linear_loss", lambda x: x * (1 + 1e-9), nonlinearity), "linear-loss readout"),
+    ("weights that are not the best", wrapped("best_linear", lambda U: U + 1e-6, nonlinearity), "linear-loss"),
     # disentanglement
     # overfitting
     # noise

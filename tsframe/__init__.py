@@ -6,6 +6,7 @@ from .ladder import Ladder
 from .student import Student
 from .expansion import (Expansion, Residuals, backward, bias_update, expand, measure, reduced_loss, residuals,
                         weight_update)
+from .convexity import best_linear, linear_loss, margins, separating_weights, vertices
 from .training import History, train
 from .certificates import Certificate, certify
 
@@ -14,5 +15,6 @@ __all__ = [
     "Hierarchy", "Teacher", "BatchNorm", "Ladder", "Student",           # the setting
     "Expansion", "expand", "backward", "weight_update", "bias_update", "reduced_loss", "measure",
     "Residuals", "residuals", "History", "train",                       # training
+    "margins", "vertices", "separating_weights", "linear_loss", "best_linear",      # convexity
     "Certificate", "certify",                                           # the statements, checked
 ]
