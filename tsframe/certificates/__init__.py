@@ -1,4 +1,5 @@
 """Floor 6. Certificates of the numbered statements: `certify()` computes and shows them."""
 from . import setting                            # noqa: F401  (importing it registers Part I)
 from . import nonlinearity                       # noqa: F401
+from . import overfitting                        # noqa: F401
 from .registry import Certificate, Certificates, certify

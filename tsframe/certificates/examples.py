@@ -1,4 +1,5 @@
-"""Floor 6. A coarse ladder on which every equation is exact; four that each lose a condition."""
+"""Floor 6. A coarse ladder on which every equation is exact, four that each lose a condition, and
+a teacher with a hard region beside a spurious one."""
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -9,6 +10,7 @@ from .. import _checks as check
 from ..hierarchy import Hierarchy
 from ..ladder import Ladder
 from ..student import Student
+from ..teacher import Teacher
 
 CONDITIONS = ("focus", "gate", "broadness", "decorrelation")
 PARTITIONS = (0, 1, 1, 2, 3, 3), (0, 0, 0, 1, 1, 1), (0, 0, 1, 2, 2, 3)     # codes of b by label
@@ -124,6 +126,41 @@ def _nodes(x, count, rng, draws=16):
     w, bias = w * scale, -(low + gap / 2) * scale
     side = torch.where((x[1] @ w + bias > 0) == (torch.arange(count) % 2 == 0), 1, -1)
     return w * side, bias * side                                    # on and off in turn at row 1
+
+
+def two_regions(contents=(64, 8), *, tilt=0.25, contrast=1.0, tie=0.0):
+    """A Teacher whose label is known to a faint region α and seems known to a loud one, γ.
+
+        z_α = y,  P(z_γ = y) = (1 + tie)/2,  y fair
+        P(x_α = e | z_α) = (1 ± tilt)/m_α, + for z_α = 1 on the first half of the m_α contents
+        x_γ in the first half of its m_γ contents for z_γ = 1, in the second for z_γ = 2
+
+    Level 0 holds the contents, level 1 z_α and z_γ, level 2 the label. α (region 0) is hard because
+    its contents hardly prefer a label (tilt) or because they all look alike (contrast c): its
+    features are c e_x + (1-c)/m_α. Those of γ are e_x. With tie = 0 γ is independent of the label.
+
+    contents : (m_α, m_γ), even numbers;  tilt, contrast : in [0, 1];  tie : in [-1, 1]
+    Source: chapter `overfitting`.
+    """
+    if not isinstance(contents, (tuple, list)) or len(contents) != 2:
+        raise TypeError(f"contents must be a pair (of α, of γ); found {contents!r}")
+    for i, m in enumerate(contents):
+        if check.count(f"contents[{i}]", m, 2) % 2:
+            raise ValueError(f"contents[{i}] must be even, half for each state; found {m}")
+    check.number("tilt", tilt, 0, 1)
+    check.number("contrast", contrast, 0, 1)
+    check.number("tie", tie, -1, 1)
+    m, most = contents[0], max(contents)
+    side = torch.tensor([[1.0], [-1.0]], dtype=torch.float64)
+    P = torch.zeros(2, 1, 2, most, dtype=torch.float64)
+    features = torch.eye(most, dtype=torch.float64).repeat(2, 1, 1)
+    for r, (n, lean) in enumerate(zip(contents, (tilt, 1.0))):
+        half = torch.tensor([1.0, -1.0], dtype=torch.float64).repeat_interleave(n // 2)
+        P[r, 0, :, :n] = (1 + lean * side * half) / n
+    features[0, :, :m] = contrast * features[0, :, :m] + (1 - contrast) / m
+    top = torch.stack([torch.eye(2), (1 + tie * side * side.T) / 2])[None]
+    prior = torch.full((1, 2), 0.5, dtype=torch.float64)
+    return Teacher(Hierarchy([None, [[0], [1]], [[0, 1]]]), [None, None, prior], [None, P, top], features)
 
 
 def normal(shape, rng):
