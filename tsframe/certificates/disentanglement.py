@@ -1,0 +1,1 @@
+"""Floor 6. Chapter `disentanglement`: factors that stay apart through passes and training."""
