@@ -20,6 +20,7 @@ IDS = [
     "marginalized-gradient", "bayes-reversal", "tree-composition", "gate-lemma", "broadness-lemma", "expansion",
     "matrix-form", "finest-ladder", "coarse-ladder", "error-decomposition", "reduced-gradient", "bias-variance",
     # batchnorm
+    "batchnorm-projection", "epsilon", "weight-norm", "batchnorm-tables", "two-valued-node",
     # nonlinearity
     "relu-expressibility", "linear-loss", "readout", "vertex-price", "vertices-preserved",
     # disentanglement
@@ -197,6 +198,31 @@ def first_child(factor):
     return wrapped("measure", change, overfitting)
 
 
+def normalised(back):
+    """Signals come back through a normalisation as back(norm, f, g, p) says."""
+    return lambda monkeypatch: monkeypatch.setattr(tsf.BatchNorm, "_back", back)
+
+
+def fixed_statistics(self, f, g, p):
+    return g * self._parts(f, p)[1]
+
+
+def centred_only(self, f, g, p):
+    return (g - (p[..., None] * g).sum(-2, keepdim=True)) * self._parts(f, p)[1]
+
+
+def projected_fully(self, f, g, p):
+    v, inverse = self._parts(f, p)
+    unit = v / inverse * tsf.BatchNorm()._parts(f, p)[1]            # (f - μ)/σ, ε or not
+    mean = [(p[..., None] * x).sum(-2, keepdim=True) for x in (g, unit * g)]
+    return (g - mean[0] - unit * mean[1]) * inverse
+
+
+def unweighted_statistics(monkeypatch):
+    real = tsf.BatchNorm._parts
+    monkeypatch.setattr(tsf.BatchNorm, "_parts", lambda self, f, p: real(self, f, torch.full_like(p, 1 / p.shape[-1])))
+
+
 FAULTS = [
     ("one parent only", one_parent, "marginalized-gradient bayes-reversal expansion matrix-form finest-ladder "
                                     "coarse-ladder reduced-gradient"),
@@ -229,6 +255,16 @@ FAULTS = [
     ("G without its gate table part", part("G", "gate table"), "error-decomposition"),
     ("an example without mirror", no_mirror, "expansion coarse-ladder"),
     # batchnorm
+    ("statistics held fixed", normalised(fixed_statistics), "batchnorm-projection epsilon weight-norm batchnorm-tables "
+                                                            "two-valued-node"),
+    ("a signal that is only centred", normalised(centred_only), "batchnorm-projection epsilon weight-norm "
+                                                                "batchnorm-tables two-valued-node"),
+    ("no ε in the projection", normalised(projected_fully), "epsilon"),
+    ("statistics without weights", unweighted_statistics, "batchnorm-projection epsilon batchnorm-tables "
+                                                          "two-valued-node"),
+    ("updates of rows 1e-9 off", heard(1 + 1e-9), "weight-norm"),
+    ("ΔW of tables 1e-9 off", wrapped("weight_update", times(1 + 1e-9), batchnorm), "batchnorm-tables"),
+    ("Δb of tables off", wrapped("bias_update", times(1.001), batchnorm), "batchnorm-tables"),
     # nonlinearity
     ("a bias one per mille off", wrapped("separating_weights", lambda Wb: (Wb[0], 1.001 * Wb[1]), nonlinearity),
      "relu-expressibility vertex-price"),
