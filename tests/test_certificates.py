@@ -24,6 +24,7 @@ IDS = [
     # nonlinearity
     "relu-expressibility", "linear-loss", "readout", "vertex-price", "vertices-preserved",
     # disentanglement
+    "disentangled-forward", "separable-update", "factor-blocks",
     # overfitting
     "readout-signal", "chance-correlation", "spurious-crossing",
     # noise
@@ -221,6 +222,8 @@ def projected_fully(self, f, g, p):
 def unweighted_statistics(monkeypatch):
     real = tsf.BatchNorm._parts
     monkeypatch.setattr(tsf.BatchNorm, "_parts", lambda self, f, p: real(self, f, torch.full_like(p, 1 / p.shape[-1])))
+def joined(monkeypatch):
+    monkeypatch.setattr(disentanglement, "separate", lambda student, blocks: student)
 
 
 FAULTS = [
@@ -276,6 +279,14 @@ FAULTS = [
     ("a loss 1e-9 off", wrapped("linear_loss", lambda x: x * (1 + 1e-9), nonlinearity), "linear-loss readout"),
     ("weights that are not the best", wrapped("best_linear", lambda U: U + 1e-6, nonlinearity), "linear-loss"),
     # disentanglement
+    ("activations 1e-9 off", wrapped("expand", lambda e: replace(e, F=times(1 + 1e-9)(e.F)), disentanglement),
+     "disentangled-forward"),
+    ("a spread that is never seen", wrapped("spread", torch.zeros_like, disentanglement), "disentangled-forward"),
+    ("statistics without probabilities", unweighted_statistics, "disentangled-forward factor-blocks"),
+    ("an update 1e-9 off", wrapped("weight_update", times(1 + 1e-9), disentanglement), "separable-update"),
+    ("a leak that is never seen", wrapped("leak", torch.zeros_like, disentanglement), "factor-blocks"),
+    ("one parent alone heard", one_parent, "factor-blocks"),
+    ("blocks that stay joined", joined, "factor-blocks"),
     # overfitting
     ("updates on rows 1e-9 off", heard(1 + 1e-9), "readout-signal chance-correlation"),
     ("open gates of 0.9 on rows", soft_gates, "readout-signal"),

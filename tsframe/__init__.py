@@ -7,6 +7,7 @@ from .student import Student
 from .expansion import (Expansion, Residuals, backward, bias_update, expand, measure, reduced_loss, residuals,
                         weight_update)
 from .convexity import best_linear, linear_loss, margins, separating_weights, vertices
+from .factors import block_masks, leak, product_teacher, random_teacher, separate, spread
 from .training import History, train
 from .certificates import Certificate, certify
 
@@ -15,6 +16,7 @@ __all__ = [
     "Hierarchy", "Teacher", "BatchNorm", "Ladder", "Student",           # the setting
     "Expansion", "expand", "backward", "weight_update", "bias_update", "reduced_loss", "measure",
     "Residuals", "residuals", "History", "train",                       # training
+    "random_teacher", "product_teacher", "spread", "block_masks", "leak", "separate",       # factors
     "margins", "vertices", "separating_weights", "linear_loss", "best_linear",      # convexity
     "Certificate", "certify",                                           # the statements, checked
 ]
