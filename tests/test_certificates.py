@@ -28,6 +28,7 @@ IDS = [
     # overfitting
     "readout-signal", "chance-correlation", "spurious-crossing",
     # noise
+    "minibatch-ladder", "batch-tables", "noise-stability",
 ]
 BOUNDED = ["spurious-crossing"]         # of kind "approximation": the tolerance is a proved bound
 
@@ -222,8 +223,30 @@ def projected_fully(self, f, g, p):
 def unweighted_statistics(monkeypatch):
     real = tsf.BatchNorm._parts
     monkeypatch.setattr(tsf.BatchNorm, "_parts", lambda self, f, p: real(self, f, torch.full_like(p, 1 / p.shape[-1])))
+
+
 def joined(monkeypatch):
     monkeypatch.setattr(disentanglement, "separate", lambda student, blocks: student)
+
+
+def heard_twice(monkeypatch):
+    """The first row of a batch counts twice."""
+    real = Pass.update
+
+    def update(self, hierarchy, weights):
+        weights = weights.clone()
+        weights[0] *= 2
+        return real(self, hierarchy, weights)
+    monkeypatch.setattr(Pass, "update", update)
+
+
+def each_once(monkeypatch):
+    """The rows of a batch by their weights, as if none had come twice."""
+    real = tsf.Ladder.coarse.__func__
+
+    def coarse(cls, h, inputs, labels, summaries, weights=None, classes=None):
+        return real(cls, h, inputs, labels, summaries, None if weights is None else (weights > 0).double(), classes)
+    monkeypatch.setattr(tsf.Ladder, "coarse", classmethod(coarse))
 
 
 FAULTS = [
@@ -293,6 +316,13 @@ FAULTS = [
     ("one region heard too loudly", first_child(1.05), "spurious-crossing"),
     ("all states equally likely", flat_weights, "spurious-crossing"),
     # noise
+    ("ΔW of a batch's tables 1e-9 off", wrapped("weight_update", times(1 + 1e-9), noise), "minibatch-ladder"),
+    ("Δb of a batch's tables off", wrapped("bias_update", times(1.001), noise), "minibatch-ladder"),
+    ("signals not divided by the batch's prior", without_prior, "minibatch-ladder"),
+    ("the batch weighs all rows alike", unweighted_means, "minibatch-ladder"),
+    ("steps on rows 1e-9 off", heard(1 + 1e-9), "batch-tables noise-stability"),
+    ("one row heard twice", heard_twice, "batch-tables noise-stability"),
+    ("batches that forget how often a row came", each_once, "batch-tables"),
 ]
 
 
