@@ -4,10 +4,13 @@ from .teacher import Teacher
 from .batchnorm import BatchNorm
 from .ladder import Ladder
 from .student import Student
+from .dense import Dense
+from .draws import dense_student, dense_teacher, gaussian, near_teacher, tuned
 from .expansion import (Expansion, Residuals, backward, bias_update, expand, measure, reduced_loss, residuals,
                         weight_update)
 from .convexity import best_linear, linear_loss, margins, separating_weights, vertices
 from .training import History, train
+from .ensembles import train_dense
 from .certificates import Certificate, certify
 
 __version__ = "0.1.0"
