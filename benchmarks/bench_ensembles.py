@@ -33,7 +33,7 @@ def pair(case):
     hidden, d, outputs, batch, times, many, dtype, _ = CASES[case]
     teacher = tsf.dense_teacher([d, *hidden, outputs], dtype=dtype, seed=0)
     students = tsf.dense_student([d, *(times * m for m in hidden), outputs], ensemble=(many,), dtype=dtype, seed=1)
-    return students, teacher, tsf.gaussian(d, dtype=dtype)
+    return students, teacher, tsf.normal_inputs(d, dtype=dtype)
 
 
 def together(students, teacher, sampler, batch, steps):

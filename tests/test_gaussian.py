@@ -11,8 +11,7 @@ from scipy.stats import norm
 
 from tsframe.dense import Dense
 from tsframe.draws import dense_student
-from tsframe.gaussian import (Flow, angles, arrival_time, at_angles, both_on, gaussian_flow, gaussian_update, kernel, overlap,
-                              pull)
+from tsframe.gaussian import (Flow, angles, arrival_time, at_angles, both_on, flow, kernel, overlap, pull, update)
 from tsframe.relu_teacher import averaged_update
 from strategies import close, few
 
@@ -64,7 +63,7 @@ def test_the_update_is_minus_the_slope_of_the_exact_loss(seed, leak):
     def loss(W, V):
         return (torch.trace(V0 @ kernel(W0, W0, leak) @ V0.T) + torch.trace(V @ kernel(W, W, leak) @ V.T)) / 2 - torch.trace(
             V0 @ kernel(W0, W, leak) @ V.T)
-    dW, dV = gaussian_update(student, teacher)
+    dW, dV = update(student, teacher)
     for said, x, call in ((dW, W, lambda y: loss(y, V)), (dV, V, lambda y: loss(W, y))):
         slope = torch.zeros_like(x)
         for i in np.ndindex(*x.shape):
@@ -91,7 +90,7 @@ def test_where_rows_coincide_or_are_opposite():
 @given(seeds, leaks)
 def test_across_the_weights_the_averaged_rule_is_exact(seed, leak):
     student, teacher = nets(seed, leak=leak)
-    true, said = gaussian_update(student, teacher)[0], gaussian_update(student, teacher, averaged=True)[0]
+    true, said = update(student, teacher)[0], update(student, teacher, averaged=True)[0]
     w = student.W[1] / student.W[1].norm(dim=-1, keepdim=True)
 
     def across(x):
@@ -121,8 +120,8 @@ def test_one_student_turns_at_the_speed_of_the_angle_flow(θ, strength):
     for A in (strength, -strength):
         W, step = torch.tensor([[math.cos(θ), math.sin(θ)]]).double(), 1e-6
         s, t = Dense([None, W, torch.ones(1, 1).double()]), Dense([None, torch.eye(2).double()[:1], torch.full((1, 1), A).double()])
-        flow = gaussian_flow(s, t, time=step, step=step, move_top=False)
-        speed = (flow.angles[1] - flow.angles[0]).item() / step
+        run = flow(s, t, time=step, step=step, move_top=False)
+        speed = (run.angles[1] - run.angles[0]).item() / step
         assert speed == pytest.approx(-A * (math.pi - θ) * math.sin(θ) / (2 * math.pi), abs=1e-5)
 
 
@@ -130,25 +129,25 @@ def test_times_of_arrival():
     assert [round(arrival_time(θ), 1) for θ in (0.2, 0.8, 1.4, 2.0, 2.6)] == [6.1, 9.5, 11.6, 14.3, 21.1]
     assert arrival_time(0.5, 0.5) == 0
     s = Dense([None, at_angles([0.8]), torch.ones(1, 1).double()])
-    flow = gaussian_flow(s, Dense([None, torch.eye(2).double()[:1], torch.ones(1, 1).double()]), time=12, step=0.005,
+    run = flow(s, Dense([None, torch.eye(2).double()[:1], torch.ones(1, 1).double()]), time=12, step=0.005,
                          move_top=False)
-    assert flow.times[int((flow.angles.flatten() > 0.01).sum())].item() == pytest.approx(arrival_time(0.8), abs=0.02)
+    assert run.times[int((run.angles.flatten() > 0.01).sum())].item() == pytest.approx(arrival_time(0.8), abs=0.02)
     θ = torch.linspace(0.01, 3.1, 10000)
     assert θ[((math.pi - θ) * θ.sin()).argmax()].item() == pytest.approx(1.11, abs=0.01)
 
 
 def winner_take_all(θ, **more):
     student = Dense([None, at_angles(θ), torch.full((1, len(θ)), 0.25).double()])
-    return gaussian_flow(student, Dense([None, torch.eye(len(θ) + 1).double()[:1], torch.ones(1, 1).double()]), **more)
+    return flow(student, Dense([None, torch.eye(len(θ) + 1).double()[:1], torch.ones(1, 1).double()]), **more)
 
 
 def test_the_nearest_student_wins_and_two_near_ones_share():
-    flow = winner_take_all([0.3, 1.2, 1.3, 1.4], time=200, step=0.1, every=500)
-    assert isinstance(flow, Flow) and flow.times.tolist() == [0, 50, 100, 150, 200]
-    close(flow.V[1, 0], [0.9967, 0.0049, 0.0004, -0.001], 2e-4)
-    close(flow.V[-1, 0], [1, 0, 0, 0], 1e-4)
-    close(flow.angles[-1, :, 0].rad2deg(), [0, 59.2, 67.3, 74.8], 1e-3)
-    close(flow.W.norm(dim=-1), torch.ones(5, 4))
+    run = winner_take_all([0.3, 1.2, 1.3, 1.4], time=200, step=0.1, every=500)
+    assert isinstance(run, Flow) and run.times.tolist() == [0, 50, 100, 150, 200]
+    close(run.V[1, 0], [0.9967, 0.0049, 0.0004, -0.001], 2e-4)
+    close(run.V[-1, 0], [1, 0, 0, 0], 1e-4)
+    close(run.angles[-1, :, 0].rad2deg(), [0, 59.2, 67.3, 74.8], 1e-3)
+    close(run.W.norm(dim=-1), torch.ones(5, 4))
     both = winner_take_all([1.0, 1.1, 1.2, 1.3], time=400, step=0.1, every=4000)
     close(both.V[-1, 0, :2], [0.796, 0.207], 1e-3)
     free = winner_take_all([0.3, 1.2], time=5, unit=False)
@@ -186,14 +185,14 @@ S, T = nets(0)
     (lambda: angles([[1.0, 0]], [[0.0, 0]]), ValueError, r"U\[0\] must not be 0: it has no direction"),
     (lambda: kernel([[1.0, 0]], [[1.0, 0, 0]]), ValueError, "W and U must have shapes"),
     (lambda: pull([1.0], [[1.0]]), ValueError, "W and U must have shapes"), (lambda: kernel([[1.0]], [[1.0]], leak=2), ValueError, "leak"),
-    (lambda: gaussian_update(dense_student([4, 3, 2], seed=0), T), ValueError, "student must have two layers, no biases"),
-    (lambda: gaussian_update(S, dense_student([4, 3, 2, 2], bias=False, seed=0)), ValueError, "teacher must have two layers"),
-    (lambda: gaussian_update(S, nets(0, leak=0.1)[1]), ValueError, "leaks 0 and 0.1"),
-    (lambda: gaussian_update(S, T.to(torch.float32)), TypeError, "one dtype"), (lambda: gaussian_update(3, T), TypeError, "student must be a Dense"),
-    (lambda: gaussian_flow(S, T, time=1, step=0), ValueError, "step must be positive"),
-    (lambda: gaussian_flow(S, T, time=1e9, step=1e-3), ValueError, "time / step must be between 0 and"),
-    (lambda: gaussian_flow(S, T, time=1e4, step=50.0, unit=False), ValueError, "step must be small enough"),
-    (lambda: gaussian_flow(S, T, time=1, unit=1), TypeError, "unit must be True"),
+    (lambda: update(dense_student([4, 3, 2], seed=0), T), ValueError, "student must have two layers, no biases"),
+    (lambda: update(S, dense_student([4, 3, 2, 2], bias=False, seed=0)), ValueError, "teacher must have two layers"),
+    (lambda: update(S, nets(0, leak=0.1)[1]), ValueError, "leaks 0 and 0.1"),
+    (lambda: update(S, T.to(torch.float32)), TypeError, "one dtype"), (lambda: update(3, T), TypeError, "student must be a Dense"),
+    (lambda: flow(S, T, time=1, step=0), ValueError, "step must be positive"),
+    (lambda: flow(S, T, time=1e9, step=1e-3), ValueError, "time / step must be between 0 and"),
+    (lambda: flow(S, T, time=1e4, step=50.0, unit=False), ValueError, "step must be small enough"),
+    (lambda: flow(S, T, time=1, unit=1), TypeError, "unit must be True"),
     (lambda: arrival_time(4.0), ValueError, "start must lie between end and π"), (lambda: arrival_time(0.001), ValueError, "start must lie"),
     (lambda: at_angles([[1.0]]), ValueError, "angles must have shape"), (lambda: overlap(0, 2), ValueError, "correlation must lie in"),
     (lambda: overlap(float("nan")), ValueError, "bias must be finite"),

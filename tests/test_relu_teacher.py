@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tsframe.dense import Dense
-from tsframe.draws import dense_student, dense_teacher, gaussian
+from tsframe.draws import dense_student, dense_teacher, normal_inputs
 from tsframe.relu_teacher import (alignment, averaged_update, balance, fixed_readout, gradient_expansion, homogeneous,
                                   small_gradient)
 from strategies import close, few
@@ -295,7 +295,7 @@ def test_the_bound_of_the_small_gradient_is_nearly_reached():
     for seed in range(30):
         student, teacher, _, rng = scene(seed, 2, outputs=1)
         for j in range(4):
-            left, ε = small_gradient(student, teacher, gaussian(4)(2000, seed=rng), j)
+            left, ε = small_gradient(student, teacher, normal_inputs(4)(2000, seed=rng), j)
             best = max(best, (left / ε.clamp(min=1e-12)).max().item())
     assert 3.5 < best <= 4 + 1e-6
 

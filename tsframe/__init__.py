@@ -5,13 +5,12 @@ from .batchnorm import BatchNorm
 from .ladder import Ladder
 from .student import Student
 from .dense import Dense
-from .draws import dense_student, dense_teacher, gaussian, near_teacher, tuned
+from .draws import dense_student, dense_teacher, near_teacher, normal_inputs, tuned
 from .expansion import (Expansion, Residuals, backward, bias_update, expand, measure, reduced_loss, residuals,
                         weight_update)
 from .relu_teacher import (Alignment, GradientExpansion, alignment, averaged_update, balance, fixed_readout,
                            gradient_expansion, homogeneous, small_gradient)
-from .gaussian import (Flow, angles, arrival_time, at_angles, both_on, gaussian_flow, gaussian_update, kernel, overlap,
-                       pull)
+from . import gaussian
 from .convexity import best_linear, linear_loss, margins, separating_weights, vertices
 from .training import History, train
 from .ensembles import train_dense

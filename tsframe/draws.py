@@ -123,7 +123,7 @@ def near_teacher(student, teacher, noise, *, seed):
     return new
 
 
-def gaussian(features, std=1.0, dtype=torch.float64):
+def normal_inputs(features, std=1.0, dtype=torch.float64):
     """A sampler of normal inputs of this standard deviation: sampler(n, seed=...) -> (n, features)."""
     features, std, dtype = check.count("features", features), check.number("std", std, positive=True), _float(dtype)
 

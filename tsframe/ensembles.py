@@ -20,7 +20,7 @@ def train_dense(student, teacher, data, *, steps, lr, batch=64, seed, unit=None,
     student : `Dense`, any ensemble
     teacher : `Dense`, one or one a student, or a function of inputs (batch, n_0) that returns the targets (batch, n_L)
     data : inputs (M, n_0), from which each step draws `batch` rows with replacement, or a sampler, called at each step as
-        data(batch, seed=generator) -> (batch, n_0), such as `gaussian`
+        data(batch, seed=generator) -> (batch, n_0), such as `normal_inputs`
     lr : the rate, or a dict {step: rate from that step on} that names step 0
     seed : int or torch.Generator; batches depend on nothing else
     unit : "hidden" or "all": rows [W, b] of these layers are scaled to length 1 after every step

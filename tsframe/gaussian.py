@@ -51,7 +51,7 @@ def pull(W, U, leak=0.0, averaged=False):
     return (1 - leak) ** 2 * ((math.pi - θ) * u + along) / (2 * math.pi) + leak * u
 
 
-def gaussian_update(student, teacher, averaged=False):
+def update(student, teacher, averaged=False):
     """ΔW and ΔV, minus the gradients of ½ E‖y° - y‖² under x ~ N(0, I): W like student.W[1], V like student.W[2].
 
         ΔW_k = Σ_j A_kj M(w_k, w°_j) - Σ_k' B_kk' M(w_k, w_k'),   ΔV = V° κ(W°, W) - V κ(W, W),   A = V^T V°, B = V^T V
@@ -63,7 +63,7 @@ def gaussian_update(student, teacher, averaged=False):
 
 
 def _update(W, V, W0, V0, leak, averaged=False):
-    """`gaussian_update` with nothing checked, by matrix products: Σ_j A_kj M(w_k, u_j) = (A∘(π-θ)) U + (A∘sin θ)‖U‖ ŵ_k."""
+    """`update` with nothing checked, by matrix products: Σ_j A_kj M(w_k, u_j) = (A∘(π-θ)) U + (A∘sin θ)‖U‖ ŵ_k."""
     def toward(U, A):
         θ = _angles(W, U)
         along = 0 if averaged else (A * θ.sin()) @ U.norm(dim=-1, keepdim=True) * unit_rows(W)
@@ -83,7 +83,7 @@ class Flow:
     angles: torch.Tensor
 
 
-def gaussian_flow(student, teacher, *, time, step=0.05, unit=True, move_top=True, every=1):
+def flow(student, teacher, *, time, step=0.05, unit=True, move_top=True, every=1):
     """Gradient flow on the exact loss, by Euler steps; the student itself stays as it was.
 
     step : of time; unit : whether rows of W keep their length, moved by the part of ΔW that is orthogonal to them and
