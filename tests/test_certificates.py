@@ -12,7 +12,7 @@ import torch
 import tsframe as tsf
 from tsframe import expansion
 from tsframe.certificates import (Certificate, batchnorm, certify, disentanglement, examples, noise, nonlinearity,
-                                  overfitting, registry, setting)
+                                  overfitting, registry, relu_teachers, setting, specialization, winners)
 from tsframe.certificates.registry import REGISTRY, Certificates
 from tsframe.student import Pass
 
@@ -29,6 +29,9 @@ IDS = [
     "readout-signal", "chance-correlation", "spurious-crossing",
     # noise
     "minibatch-ladder", "batch-tables", "noise-stability",
+    # relu-teachers
+    # winners
+    # specialization
 ]
 BOUNDED = ["spurious-crossing"]         # of kind "approximation": the tolerance is a proved bound
 
@@ -323,6 +326,9 @@ FAULTS = [
     ("steps on rows 1e-9 off", heard(1 + 1e-9), "batch-tables noise-stability"),
     ("one row heard twice", heard_twice, "batch-tables noise-stability"),
     ("batches that forget how often a row came", each_once, "batch-tables"),
+    # relu-teachers
+    # winners
+    # specialization
 ]
 
 

@@ -4,12 +4,18 @@ from .teacher import Teacher
 from .batchnorm import BatchNorm
 from .ladder import Ladder
 from .student import Student
+from .dense import Dense
+from .draws import dense_student, dense_teacher, near_teacher, normal_inputs, tuned
 from .expansion import (Expansion, Residuals, backward, bias_update, expand, measure, reduced_loss, residuals,
                         weight_update)
+from .relu_teacher import (Alignment, GradientExpansion, alignment, averaged_update, balance, fixed_readout,
+                           gradient_expansion, homogeneous, small_gradient)
+from . import gaussian
 from .convexity import best_linear, linear_loss, margins, separating_weights, vertices
 from .factors import block_masks, leak, product_teacher, random_teacher, separate, spread
 from .training import History, train
 from .curvature import sharpness
+from .ensembles import train_dense
 from .certificates import Certificate, certify
 
 __version__ = "0.1.0"

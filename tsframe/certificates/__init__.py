@@ -5,4 +5,7 @@ from . import nonlinearity                       # noqa: F401
 from . import disentanglement                    # noqa: F401
 from . import overfitting                        # noqa: F401
 from . import noise                              # noqa: F401
+from . import relu_teachers                      # noqa: F401  (Part III)
+from . import winners                            # noqa: F401
+from . import specialization                     # noqa: F401
 from .registry import Certificate, Certificates, certify

@@ -1,0 +1,1 @@
+"""Floor 6. Chapter `specialization`: boundaries, alignment and small gradients."""
