@@ -55,7 +55,8 @@ def product_teacher(teachers, top=None):
     Chapter `disentanglement`, Proposition `factor-blocks`.
     """
     if not isinstance(teachers, (list, tuple)) or not teachers:
-        raise TypeError(f"teachers must be a list of at least one Teacher; found {type(teachers).__name__} {teachers!r}")
+        raise TypeError("teachers must be a list of at least one Teacher; "
+                        f"found {type(teachers).__name__} {teachers!r}")
     first = check.instance("teachers[0]", teachers[0], Teacher)
     h = first.hierarchy
     for i, t in enumerate(teachers[1:], 1):
@@ -90,8 +91,8 @@ def spread(x, sizes, prior):
     sizes = [check.count(f"sizes[{i}]", m) for i, m in enumerate(sizes)]
     prior = check.probabilities("prior", check.real("prior", prior, None, x.dtype, x.device))
     if x.ndim < 2 or x.shape[-2] != prod(sizes) or prior.shape != x.shape[x.ndim - 1 - prior.ndim:-1]:
-        raise ValueError(f"x must have {prod(sizes)} rows, one a state of blocks {tuple(sizes)}, and prior one number a "
-                         f"row; found shapes {tuple(x.shape)} and {tuple(prior.shape)}")
+        raise ValueError(f"x must have {prod(sizes)} rows, one a state of blocks {tuple(sizes)}, and prior one number "
+                         f"a row; found shapes {tuple(x.shape)} and {tuple(prior.shape)}")
     out, p = [], prior[..., None]
     z = torch.arange(prod(sizes), device=x.device)
     for i, m in enumerate(sizes):
