@@ -55,7 +55,8 @@ def product_teacher(teachers, top=None):
     Chapter `disentanglement`, Proposition `factor-blocks`.
     """
     if not isinstance(teachers, (list, tuple)) or not teachers:
-        raise TypeError(f"teachers must be a list of at least one Teacher; found {type(teachers).__name__} {teachers!r}")
+        raise TypeError("teachers must be a list of at least one Teacher; "
+                        f"found {type(teachers).__name__} {teachers!r}")
     first = check.instance("teachers[0]", teachers[0], Teacher)
     h = first.hierarchy
     for i, t in enumerate(teachers[1:], 1):
@@ -81,7 +82,8 @@ def spread(x, sizes, prior):
     """How far each column is from being a function of one block alone:  max_z |x[z, k] - E[x_k | z^i]|.
 
     x : (..., m, n), a table F, G, H, ... of one region or, with prior (R, m), of the regions of a level
-    sizes : states of the blocks, (m^1, ..., m^q), with product m;   prior : P(z), (m,) or (R, m)
+    sizes : states of the blocks, (m^1, ..., m^q), with product m
+    prior : P(z), (m,) or (R, m)
     Returns (..., q, n); entry [i, k] is 0 up to rounding if and only if column k depends on z^i only. States of
     probability 0 are left out. Chapter `disentanglement`.
     """
@@ -89,8 +91,8 @@ def spread(x, sizes, prior):
     sizes = [check.count(f"sizes[{i}]", m) for i, m in enumerate(sizes)]
     prior = check.probabilities("prior", check.real("prior", prior, None, x.dtype, x.device))
     if x.ndim < 2 or x.shape[-2] != prod(sizes) or prior.shape != x.shape[x.ndim - 1 - prior.ndim:-1]:
-        raise ValueError(f"x must have {prod(sizes)} rows, one a state of blocks {tuple(sizes)}, and prior one number a "
-                         f"row; found shapes {tuple(x.shape)} and {tuple(prior.shape)}")
+        raise ValueError(f"x must have {prod(sizes)} rows, one a state of blocks {tuple(sizes)}, and prior one number "
+                         f"a row; found shapes {tuple(x.shape)} and {tuple(prior.shape)}")
     out, p = [], prior[..., None]
     z = torch.arange(prod(sizes), device=x.device)
     for i, m in enumerate(sizes):
@@ -101,7 +103,10 @@ def spread(x, sizes, prior):
 
 
 def block_masks(blocks):
-    """Where a weight stays in its block, list by level: [None, (n_0, n_1), (n_1, n_2), ...], True if k and j agree."""
+    """Where a weight stays in its block, list by level: [None, (n_0, n_1), (n_1, n_2), ...], True if k and j agree.
+
+    blocks : list by level of the nodes' labels, (n_l,), integers from 0; the same for all regions of a level
+    """
     if torch.is_tensor(blocks) or not isinstance(blocks, (list, tuple)):
         raise TypeError(f"blocks must be a list by level of labels; found {type(blocks).__name__}")
     labels = [check.integers(f"blocks[{l}]", b, (None,), what="labels") for l, b in enumerate(blocks)]
@@ -109,14 +114,17 @@ def block_masks(blocks):
 
 
 def leak(values, blocks):
-    """The largest |v_kj| between nodes of different blocks, one number a student; values by level like W or ΔW."""
+    """The largest |v_kj| between nodes of different blocks, one number a student.
+
+    values : list by level, (..., R_l, C_l, n_{l-1}, n_l), like W or ΔW;  blocks : as in `block_masks`
+    """
     masks = _fitting("values", values, blocks)
     return torch.stack([(v.detach() * ~mask).abs().amax((-4, -3, -2, -1))
                         for v, mask in zip(values[1:], masks[1:])]).amax(0)
 
 
 def separate(student, blocks):
-    """Set to 0, in place, all weights between nodes of different blocks; returns the student."""
+    """Set to 0, in place, all weights between nodes of different blocks (as in `block_masks`); returns the student."""
     masks = _fitting("the student's W", check.instance("student", student, Student).W, blocks)
     with torch.no_grad():
         for w, mask in zip(student.W[1:], masks[1:]):

@@ -140,7 +140,7 @@ def along(w, dw):
     claim="a normalised node has w·Δw + bΔb = 0, with the normalisation before the gate even "
           "Δb = 0: the norm stands still under gradient flow, and a step adds lr² ‖Δw‖² to its "
           "square. The update at λw is the update at w divided by λ",
-    witness="autograd of the network written out, and steps of training",
+    witness="autograd of the network written out, the recursion on tables, and steps of training",
     dropped="the bias: w·Δw alone, where the normalisation stands behind the gate")
 def weight_norm(rng):
     gaps, wrong = [], []
@@ -153,12 +153,16 @@ def weight_norm(rng):
             with torch.no_grad():
                 dW, db = student.propagate(rows.inputs, rows.labels, rows.weights).update(h, rows.weights)
             own, own_b, _ = normed(student, rows.inputs.unbind(1), e_y, priors)
+            tables = rows.teacher()
+            e = backward(expand(student, tables), student, tables)
+            counted, counted_b = weight_update(e, tables), bias_update(e, tables)
             start, lr = [x.detach().clone() for x in student.W[1:]], 0.1
             shift = [x.detach().clone() if bias else torch.zeros(1) for x in student.b[1:]]
             train(student, rows, steps=1, lr=lr)
             for l in range(1, h.depth):
                 w, c, up = start[l - 1], shift[l - 1], own_b[l] if bias else torch.zeros(1)
                 gaps += [gap(dW[l], own[l]), gap(along(w, own[l]) + c * up, torch.zeros(1))]
+                gaps.append(gap(along(w, counted[l]) + c * counted_b[l].detach(), torch.zeros(1)))
                 if bias:
                     gaps.append(gap(db[l], own_b[l]))
                 if place == "before":

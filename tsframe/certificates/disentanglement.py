@@ -122,8 +122,8 @@ def _activate(H, p, student, l):
 @certificate(
     "separable-update",
     claim="with disentangled F and G and independent factors the update of a weight between "
-          "factors is E[F_k] E[G_j], so it vanishes if one of them is centred; within a factor it "
-          "is that of the factor alone",
+          "factors is the product of two means, of F and of G, so it vanishes if one is centred; "
+          "within a factor it is that of the factor alone",
     witness="sums over the states of single factors",
     dropped="the factors are dependent, with the same margins")
 @torch.no_grad()

@@ -132,7 +132,7 @@ def _moments(x, w):
 @certificate(
     "noise-stability",
     claim="of mini-batch training of a readout, mean and mean square follow a linear recursion; it is stable for no "
-          "smaller batch where it is not for a larger one, and only if λ + κ Var(v·f)²/(Bλ) < 2/η along every axis",
+          "smaller batch where it is not for a larger one, and only if λ + κ Var[(v·f)²]/(Bλ) < 2/η along every axis",
     witness="three steps with every sequence of batches, as so many students at once",
     dropped="independent batches: the second takes rows that the first left")
 @torch.no_grad()
@@ -140,9 +140,9 @@ def noise_stability(rng):
     gaps, wrong, N = [], [], 4
     for d, B, replace in ((1, 1, True), (2, 2, True), (2, 2, False), (3, 1, False)):
         f, t = normal((N, d), rng), normal((N, 1), rng)
-        H = f.T @ f / N
+        Σ = f.T @ f / N
         best = torch.linalg.lstsq(f, t, driver="gelsd").solution[:, 0]
-        r, η = t[:, 0] - f @ best, 0.9 / torch.linalg.eigvalsh(H)[-1].item()
+        r, η = t[:, 0] - f @ best, 0.9 / torch.linalg.eigvalsh(Σ)[-1].item()
         κ = 1 if replace else (N - B) / (N - 1)
         batches = _batches(N, B, replace)
         n, w = len(batches), torch.tensor([p for _, p in batches], dtype=torch.float64)
@@ -160,7 +160,7 @@ def noise_stability(rng):
             K = sum(r_n * (x @ m) * torch.outer(x, x) for r_n, x in zip(r, f)) / N
             C = sum(r_n**2 * torch.outer(x, x) for r_n, x in zip(r, f)) / N
             M = _square(f, η, κ / B, M) + η**2 * κ / B * (C - 2 * K)
-            m = m - η * H @ m
+            m = m - η * Σ @ m
             e = many.W1[..., 0, 0, :, 0].flatten(0, 2) - best
             gaps += [gap(paths @ e, m), gap(e.T @ (paths[:, None] * e), M)]
             if step == 0:
@@ -173,16 +173,17 @@ def noise_stability(rng):
                 for part in (list(a), left):
                     e = e - η * f[part].T @ (f[part] @ e - r[part]) / B
                 two = two + p * e
-            wrong.append(gap(two, once[0] - η * H @ once[0]))
+            wrong.append(gap(two, once[0] - η * Σ @ once[0]))
         gaps += _order(f, η, (1.0, 0.5, 1 / 3, 0.0)) + _settled(f, r, batches, κ / B)
     return max(gaps), min(wrong)
 
 
 def _square(f, η, noise, S):
     """𝒯S, row by row."""
-    H, keep = f.T @ f / len(f), torch.eye(f.shape[1], dtype=f.dtype) - η * f.T @ f / len(f)
+    Σ = f.T @ f / len(f)
+    keep = torch.eye(len(Σ), dtype=f.dtype) - η * Σ
     rows = sum((x @ S @ x) * torch.outer(x, x) for x in f) / len(f)
-    return keep @ S @ keep + η**2 * noise * (rows - H @ S @ H)
+    return keep @ S @ keep + η**2 * noise * (rows - Σ @ S @ Σ)
 
 
 def _radius(f, η, noise):
