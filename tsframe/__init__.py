@@ -14,6 +14,8 @@ from . import gaussian
 from .convexity import best_linear, linear_loss, margins, separating_weights, vertices
 from .training import History, train
 from .ensembles import train_dense
+from .correspondence import (Correlation, Group, Match, assignment, best_match, colinear_groups, contribution, correlation,
+                             layer_correlations, ranks, state_correlations, table_correlations)
 from .certificates import Certificate, certify
 
 __version__ = "0.1.0"
