@@ -120,14 +120,17 @@ def stubborn(x):
 
 
 @pytest.mark.parametrize("args, more, error, words", [
-    ((3, GRID), {}, TypeError, "function must be callable; found int"), ((learn, [1]), {}, TypeError, "grid must be a dict"),
+    ((3, GRID), {}, TypeError, "function must be callable; found int"),
+    ((learn, [1]), {}, TypeError, "grid must be a dict"),
     ((learn, dict(width=3)), {}, TypeError, r"grid\['width'\] must be a list of values; found int 3"),
-    ((threads, dict(x="abc")), {}, TypeError, r"grid\['x'\] must be a list"), ((threads, dict(x=[])), {}, ValueError, "hold a value"),
+    ((threads, dict(x="abc")), {}, TypeError, r"grid\['x'\] must be a list"),
+    ((threads, dict(x=[])), {}, ValueError, "hold a value"),
     ((threads, dict(x=[torch.ones(2)])), {}, TypeError, "values that JSON can hold"),
     ((threads, dict(x=[float("nan")])), {}, TypeError, "values that JSON can hold; found nan"),
     ((threads, dict(x=[1, 1])), {}, ValueError, "each combination once; found .*1.* twice"),
     ((threads, dict(y=[1])), {}, TypeError, "grid must name the arguments of threads; missing a required argument: 'x'"),
-    ((threads, dict(x=[1])), dict(jobs=0), ValueError, "jobs must be 1 or more"), ((threads, dict(x=[1])), dict(jobs=1.5), TypeError, "jobs"),
+    ((threads, dict(x=[1])), dict(jobs=0), ValueError, "jobs must be 1 or more"),
+    ((threads, dict(x=[1])), dict(jobs=1.5), TypeError, "jobs"),
     ((threads, dict(x=[1])), dict(folder=__file__), ValueError, "folder must be a folder; found the file"),
     ((threads, dict(x=[1])), dict(progress=1), TypeError, "progress must be True or False"),
 ])

@@ -19,8 +19,8 @@ def train_dense(student, teacher, data, *, steps, lr, batch=64, seed, unit=None,
 
     student : `Dense`, any ensemble
     teacher : `Dense`, one or one a student, or a function of inputs (batch, n_0) that returns the targets (batch, n_L)
-    data : inputs (M, n_0), from which each step draws `batch` rows with replacement, or a sampler, called at each step as
-        data(batch, seed=generator) -> (batch, n_0), such as `normal_inputs`
+    data : inputs (M, n_0), from which each step draws `batch` rows with replacement, or a sampler, called at each step
+        as data(batch, seed=generator) -> (batch, n_0), such as `normal_inputs`
     lr : the rate, or a dict {step: rate from that step on} that names step 0
     seed : int or torch.Generator; batches depend on nothing else
     unit : "hidden" or "all": rows [W, b] of these layers are scaled to length 1 after every step
@@ -28,8 +28,8 @@ def train_dense(student, teacher, data, *, steps, lr, batch=64, seed, unit=None,
     keep : called as keep(step, student) at every recorded step, before the step's update; `every` sets which: 0, every,
         2 every, ..., and the last
     device : where to compute, by default where the student is; the student itself stays there
-    Returns a `History`, its loss (records, *ensemble) taken on the batch at hand. Raises `ValueError` when a recorded loss
-    is not finite. Threads are those of torch.set_num_threads. Source: chapter `winners`.
+    Returns a `History`, its loss (records, *ensemble) taken on the batch at hand. Raises `ValueError` when a recorded
+    loss is not finite. Threads are those of torch.set_num_threads. Chapter `winners`.
     """
     check.instance("student", student, Dense)
     check.count("steps", steps, 0)
@@ -61,7 +61,8 @@ def train_dense(student, teacher, data, *, steps, lr, batch=64, seed, unit=None,
             loss = (signal.square().sum((-2, -1)) / 2 / batch).view(student.ensemble).cpu()
             if not torch.isfinite(loss).all():
                 who = f" of students {(~torch.isfinite(loss)).nonzero().tolist()}" if loss.ndim else ""
-                raise ValueError(f"training must keep the loss finite; at step {step} the loss{who} is not, with lr={rate:g}")
+                raise ValueError(f"training must keep the loss finite; at step {step} the loss{who} is not, "
+                                 f"with lr={rate:g}")
             history.steps.append(step)
             losses.append(loss)
             net.write_back()
@@ -73,7 +74,7 @@ def train_dense(student, teacher, data, *, steps, lr, batch=64, seed, unit=None,
 
 
 class _Trainer:
-    """One step of all students: weights (S, n, k) and biases (S, 1, n), views of the student's own where it is at hand."""
+    """One step of all students: weights (S, n, k) and biases (S, 1, n), views of the student's own on its device."""
 
     @torch.no_grad()
     def __init__(self, student, batch, frozen, scaled, device):
@@ -171,7 +172,8 @@ def _batches(student, teacher, data, batch, rng, steps, device):
     shape = (batch, student.widths[0])
     if callable(data):
         def draw(steps):
-            return torch.stack([check.real("inputs", data(batch, seed=rng), shape, student.dtype) for _ in range(steps)])
+            drawn = (data(batch, seed=rng) for _ in range(steps))
+            return torch.stack([check.real("inputs", x, shape, student.dtype) for x in drawn])
     else:
         pool = check.shaped("data", student.check_inputs(data, "data"), (None, student.widths[0]))
 

@@ -1,4 +1,4 @@
-"""Floor 4. A dense student's signal on the activations of teacher and student: expansion, averaged rule, specialization."""
+"""Floor 4. A dense student's signal on activations of teacher and student: expansion, averaged rule, alignment."""
 from typing import NamedTuple
 
 import torch
@@ -65,8 +65,8 @@ def averaged_update(student, teacher, x, layerwise=False):
         [ΔW_l, Δb_l] = H°_l W~°_l L°_{l-1}^T - H_l W~_l L_{l-1}, all but the last row
 
     Exact at the top, for one sample, and where all gates are constant on x; else an approximation.
-    layerwise : whether B and A are averaged at every layer on the way down, H_{l-1} = E[d d^T] ∘ (W~_l^T H_l W~_l), which
-        is another approximation two and more layers below the top
+    layerwise : whether B and A are averaged at every layer on the way down, H_{l-1} = E[d d^T] ∘ (W~_l^T H_l W~_l),
+        which is another approximation two and more layers below the top
     Returns lists like W and b. Source: Tian et al. (2019); chapter `relu-teachers`, averaged rule.
     """
     _pair(student, teacher)
@@ -104,7 +104,8 @@ def fixed_readout(f, f0, V0):
     """
     f = check.real("f", f)
     f0, V0 = check.real("f0", f0, None, f.dtype, f.device), check.real("V0", V0, None, f.dtype, f.device)
-    if f.ndim < 2 or f0.ndim < 2 or f.shape[-2] != f0.shape[-2] or V0.ndim < 2 or V0.shape[-1] != f0.shape[-1] or not f.numel():
+    fits = min(f.ndim, f0.ndim, V0.ndim) > 1 and f.shape[-2] == f0.shape[-2] and V0.shape[-1] == f0.shape[-1]
+    if not fits or not f.numel():
         raise ValueError("f, f0, V0 must have shapes (..., N, n), (..., N, m), (n_L, m); found "
                          f"{tuple(f.shape)}, {tuple(f0.shape)}, {tuple(V0.shape)}")
     L, cross = f.mT @ f / f.shape[-2], f.mT @ f0 / f.shape[-2]
@@ -171,7 +172,7 @@ def small_gradient(student, teacher, x, j):
     t = torch.where(torch.isfinite(t), t, 1)[:, None] * (1 - 1e-9)  # no other boundary at all: any t
     on = z[:, :n] > 0
     ends = [student.propagate(y, teacher(y)[-1]).g[1] for y in (x0 - t * ray, x0, x0 + t * ray)]
-    ε = torch.stack(ends).abs().amax(0)                             # linear on either side of x0: largest at these three
+    ε = torch.stack(ends).abs().amax(0)                             # linear on either side of x0: it is one of these
     A = (student.W[2].mT @ teacher.W[2])[:, j]
     return A.abs() * w0.norm() * t * on, ε * on
 
@@ -210,9 +211,10 @@ def _pair(student, teacher, depth=None):
     if depth is not None and student.depth != depth:
         raise ValueError(f"student must have {depth} layers of weights; found {student.depth}")
     if student.depth != teacher.depth or any(student.widths[i] != teacher.widths[i] for i in (0, -1)):
-        raise ValueError(f"student and teacher must have one depth, and the same inputs and outputs; found {student} and {teacher}")
+        raise ValueError("student and teacher must have one depth, and the same inputs and outputs; found "
+                         f"{student} and {teacher}")
     if student.norm is not None or teacher.norm is not None:
         raise ValueError(f"student and teacher must be without norm; found {student.norm} and {teacher.norm}")
     if student.dtype != teacher.dtype or student.device != teacher.device:
-        raise TypeError(f"student and teacher must have one dtype and device; found {student.dtype} on {student.device} and "
-                        f"{teacher.dtype} on {teacher.device}")
+        raise TypeError("student and teacher must have one dtype and device; found "
+                        f"{student.dtype} on {student.device} and {teacher.dtype} on {teacher.device}")

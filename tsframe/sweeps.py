@@ -18,13 +18,14 @@ from . import _checks as check
 def sweep(function, grid, *, folder=None, jobs=-1, progress=False):
     """[(setting, function(**setting)), ...] for every combination of the values in `grid`, in its order.
 
-    function : of keyword arguments that returns anything that pickles; defined at the top level of a module or a notebook
+    function : of keyword arguments that returns anything that pickles; defined at the top of a module or a notebook
     grid : {name: list of values}, values that JSON can hold (numbers, text, True, None, lists); a seed is one of them
-    folder : where each result is kept as it comes, one file a setting; what is there is not computed again, so that a
-        sweep goes on where it was cut off. A file belongs to the setting and to the function's name and source: a changed
-        function starts anew, but not one changed in what it calls. Files are pickles: load no folder that you do not trust
-    jobs : how many at once, as joblib's n_jobs; -1 is all cores. Each call computes on one thread, so that numbers do not
-        depend on where it runs
+    folder : where each result is kept as it comes, one file a setting; what is there is not computed again, so that
+        a sweep goes on where it was cut off. A file belongs to the setting and to the function's name and source:
+        a changed function starts anew, but not one changed in what it calls. Files are pickles: use no folder that
+        you do not trust
+    jobs : how many at once, as joblib's n_jobs; -1 is all cores. Each call computes on one thread, so that numbers do
+        not depend on where it runs
     progress : whether to show a bar
 
     The processes are joblib's. One line around the call sends it elsewhere, with the same numbers:
@@ -58,8 +59,9 @@ def sweep(function, grid, *, folder=None, jobs=-1, progress=False):
             bar.update()
     if failed is not None:
         setting = settings[keys.index(failed[0])]
-        raise RuntimeError(f"{_name(function)} failed at {setting}: {failed[1]!r}; {len(found)} of {len(settings)} results "
-                           f"{'are there' if folder is None else f'are kept in {folder}'}") from failed[1]
+        there = "came" if folder is None else f"are kept in {folder}"
+        raise RuntimeError(f"{_name(function)} failed at {setting}: {failed[1]!r}; {len(found)} of {len(settings)} "
+                           f"results {there}") from failed[1]
     return [(setting, found[key]) for key, setting in zip(keys, settings)]
 
 
@@ -87,23 +89,26 @@ def _settings(function, grid):
     if not callable(function):
         raise TypeError(f"function must be callable; found {type(function).__name__}")
     if not isinstance(grid, dict) or not all(isinstance(name, str) for name in grid):
-        raise TypeError(f"grid must be a dict of names; found {grid if isinstance(grid, dict) else type(grid).__name__}")
+        raise TypeError("grid must be a dict of names; found "
+                        f"{list(grid) if isinstance(grid, dict) else type(grid).__name__}")
     for name, values in grid.items():
         if isinstance(values, (str, bytes)) or not isinstance(values, (list, tuple, range)):
             raise TypeError(f"grid[{name!r}] must be a list of values; found {type(values).__name__} {values!r}")
         if not len(values):
             raise ValueError(f"grid[{name!r}] must hold a value at least; found none")
+        what = f"grid[{name!r}] must hold values that JSON can hold"
         for value in values:
             try:
                 same = json.loads(json.dumps(value, allow_nan=False))
             except (TypeError, ValueError) as error:
-                raise TypeError(f"grid[{name!r}] must hold values that JSON can hold; found {value!r} ({error})") from None
+                raise TypeError(f"{what}; found {value!r} ({error})") from None
             if not isinstance(value, (tuple, dict)) and same != value:
-                raise TypeError(f"grid[{name!r}] must hold values that JSON can hold; found {value!r}")
+                raise TypeError(f"{what}; found {value!r}")
     settings = [dict(zip(grid, values)) for values in itertools.product(*grid.values())]
     texts = [json.dumps(s, sort_keys=True) for s in settings]
     if len(set(texts)) < len(texts):
-        raise ValueError(f"grid must hold each combination once; found {next(t for t in texts if texts.count(t) > 1)} twice")
+        twice = next(t for t in texts if texts.count(t) > 1)
+        raise ValueError(f"grid must hold each combination once; found {twice} twice")
     try:
         inspect.signature(function).bind(**settings[0])
     except TypeError as error:
