@@ -14,8 +14,8 @@ from . import gaussian
 from .convexity import best_linear, linear_loss, margins, separating_weights, vertices
 from .training import History, train
 from .ensembles import train_dense
-from .correspondence import (Correlation, Group, Match, assignment, best_match, colinear_groups, contribution, correlation,
-                             layer_correlations, ranks, state_correlations, table_correlations)
+from .correspondence import (Correlation, Group, Match, assignment, best_match, colinear_groups, contribution,
+                             correlation, layer_correlations, ranks, state_correlations, table_correlations)
 from .sweeps import sweep
 from .certificates import Certificate, certify
 
@@ -25,5 +25,11 @@ __all__ = [
     "Expansion", "expand", "backward", "weight_update", "bias_update", "reduced_loss", "measure",
     "Residuals", "residuals", "History", "train",                       # training
     "margins", "vertices", "separating_weights", "linear_loss", "best_linear",      # convexity
+    "Dense", "dense_teacher", "dense_student", "tuned", "near_teacher", "normal_inputs", "train_dense",     # dense networks
+    "GradientExpansion", "gradient_expansion", "balance", "averaged_update", "fixed_readout", "homogeneous",
+    "Alignment", "alignment", "small_gradient", "gaussian",             # their signal
+    "Correlation", "Match", "Group", "correlation", "layer_correlations", "state_correlations", "table_correlations",
+    "best_match", "assignment", "ranks", "contribution", "colinear_groups",         # correspondence
+    "sweep",
     "Certificate", "certify",                                           # the statements, checked
 ]
