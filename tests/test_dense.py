@@ -67,6 +67,21 @@ def test_forward_and_backward_are_those_of_torch(seed, norm, bias, leak, depth):
         assert solo.ensemble == () and solo.widths == widths
 
 
+@pytest.mark.parametrize("scale", [1.0, 0.01])
+def test_below_a_norm_weights_turn_and_do_not_grow(scale):
+    """⟨w_k, Δw_k⟩ = 0 at epsilon 0 and with batch statistics; at PyTorch's epsilon only nearly."""
+    x, y, off = torch.randn(40, 3).double(), torch.randn(40, 2).double(), {}
+    for eps in (0.0, 1e-5):
+        net = dense_student([3, 5, 4, 2], norm=BatchNorm("before", eps=eps), init=scale, seed=0)
+        net = Dense(net.W[:3] + [net.W[3] / scale], net.b, norm=net.norm)
+        run = net.propagate(x, y)
+        dW = run.update()[0]
+        off[eps] = max(((net.W[l] * dW[l]).sum(-1).abs() / (net.W[l].norm(dim=-1) * dW[l].norm(dim=-1))).max().item()
+                       for l in (1, 2))
+        assert run.s[1].mean(0).abs().max() < 1e-14 / scale
+    assert off[0.0] < 1e-12 < 1e-7 < off[1e-5] and (scale == 1 or off[1e-5] > 1e-3)
+
+
 def test_inputs_of_their_own_for_every_student():
     net = dense_student([3, 4, 2], ensemble=(5,), seed=0)
     x = torch.randn(5, 7, 3, dtype=torch.float64)

@@ -13,9 +13,9 @@ def train_dense(student, teacher, data, *, steps, lr, batch=64, seed, unit=None,
                 device=None, progress=False):
     """Stochastic gradient descent on ½ mean ‖y° - y‖², in place; all students see the same batches.
 
-        W_l ← W_l + lr mean s_l f_{l-1}^T,   b_l ← b_l + lr mean g_l        (signals s and g as in `Dense.propagate`)
+        W_l ← W_l + lr mean s_l f_{l-1}^T,   b_l ← b_l + lr mean g_l
 
-    torch's MSELoss takes the mean over the outputs as well: its rate r is lr = 2 r / n_L here.
+    with the signals s and g of `Dense.propagate`. torch's MSELoss takes the mean over the outputs as well: its rate r is lr = 2 r / n_L here.
 
     student : `Dense`, any ensemble
     teacher : `Dense`, one or one a student, or a function of inputs (batch, n_0) that returns the targets (batch, n_L)

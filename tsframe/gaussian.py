@@ -55,7 +55,8 @@ def pull(W, U, leak=0.0, averaged=False):
 def update(student, teacher, averaged=False):
     """ΔW and ΔV, minus the gradients of ½ E‖y° - y‖² under x ~ N(0, I): W like student.W[1], V like student.W[2].
 
-        ΔW_k = Σ_j A_kj M(w_k, w°_j) - Σ_k' B_kk' M(w_k, w_k'),   ΔV = V° κ(W°, W) - V κ(W, W),   A = V^T V°, B = V^T V
+        ΔW_k = Σ_j A_kj M(w_k, w°_j) - Σ_k' B_kk' M(w_k, w_k')
+        ΔV = V° κ(W°, W) - V κ(W, W),   A = V^T V°,   B = V^T V
 
     averaged : the averaged rule's ΔW; orthogonal to w_k it is the same. Two layers, no biases, no norm, one leak.
     Source: chapter `winners`.

@@ -28,7 +28,8 @@ class GradientExpansion(NamedTuple):
 def gradient_expansion(student, teacher, x):
     """The student's signal as a sum over teacher nodes minus a sum over student nodes, at any depth, sample by sample.
 
-        V_{L-1} = [W_L, b_L],   V_{l-1} = V_l D~_l W~_l,   A_l = V_l^T V°_l,   B_l = V_l^T V_l
+        V_{L-1} = [W_L, b_L],   V_{l-1} = V_l D~_l W~_l
+        A_l = V_l^T V°_l,   B_l = V_l^T V_l
         g_l = D_l (A_l f~°_l - B_l f~_l), all but the last row,   g_L = y° - y
 
     x : (..., N, n_0). Networks of one depth, without norm; every sample takes Σ n_L (n_l + 1) numbers and more.
@@ -61,10 +62,11 @@ def balance(student):
 def averaged_update(student, teacher, x, layerwise=False):
     """The averaged rule: ΔW and Δb by layer, from means over the rows of x (N, n_0).
 
-        H_l = E[D~_l B_l D~_l],   H°_l = E[D~_l A_l D~°_l]  (1 at the top),   L = E[f~ f~^T],   L° = E[f~ f~°^T]
-        [ΔW_l, Δb_l] = H°_l W~°_l L°_{l-1}^T - H_l W~_l L_{l-1}, all but the last row
+        H_l = E[D~_l B_l D~_l],   H°_l = E[D~_l A_l D~°_l],   1 at the top
+        L_l = E[f~_l f~_l^T],   L°_l = E[f~_l f~°_l^T]
+        [ΔW_l, Δb_l] = H°_l W~°_l L°_{l-1}^T - H_l W~_l L_{l-1}
 
-    Exact at the top, for one sample, and where all gates are constant on x; else an approximation.
+    all but the last row. Exact at the top, for one sample, and where all gates are constant on x; else an approximation.
     layerwise : whether B and A are averaged at every layer on the way down, H_{l-1} = E[d d^T] ∘ (W~_l^T H_l W~_l),
         which is another approximation two and more layers below the top
     Returns lists like W and b. Source: Tian et al. (2019); chapter `relu-teachers`, averaged rule.
@@ -128,7 +130,9 @@ class Alignment(NamedTuple):
 def alignment(student, teacher, tol=1e-6):
     """Which students of a two-layer network share a teacher node's hyperplane, and what they must add up to.
 
-        where the signal is 0 around a point of ∂E°_j that k observes:   Σ_{k' aligned with j} B_kk' |λ_k'j| = A_kj
+        Σ_{k' aligned with j} B_kk' |λ_k'j| = A_kj
+
+    wherever the signal of k is 0 around a point of ∂E°_j at which k is on and no other node changes.
 
     tol : rows [w, b] count as aligned when the sine of their angle is at most this
     Source: Tian (2020); chapter `specialization`, alignment.

@@ -28,10 +28,11 @@ def sweep(function, grid, *, folder=None, jobs=-1, progress=False):
         not depend on where it runs
     progress : whether to show a bar
 
-    The processes are joblib's. One line around the call sends it elsewhere, with the same numbers:
+    The processes are joblib's. One line around the call sends it elsewhere, with the same numbers: after
+    client = distributed.Client(...), or after ray.util.joblib.register_ray(),
 
-        with joblib.parallel_config(backend="dask"): tsf.sweep(...)        after client = distributed.Client(...)
-        with joblib.parallel_config(backend="ray"): tsf.sweep(...)         after ray.util.joblib.register_ray()
+        with joblib.parallel_config(backend="dask"):      # or "ray"
+            results = tsf.sweep(...)
 
     Raises `RuntimeError` naming the setting in which the function failed; results that came before are kept.
     Chapter `deep`.
