@@ -1,5 +1,6 @@
 """Garbage thrown at every public name of Part III, by the rules of test_bad_input."""
 import dataclasses
+import inspect
 
 import numpy as np
 import pytest
@@ -104,6 +105,12 @@ def attempt(name, **spoiled):
 def test_the_arguments_to_spoil_are_good(name):
     call, arguments = CALLS[name]
     assert call(**arguments | ({"student": arguments["student"].copy()} if name == "train_dense" else {})) is not None
+
+
+@pytest.mark.parametrize("call", [tsf.dense_student, tsf.dense_teacher, tsf.near_teacher, tsf.normal_inputs(2), tsf.train_dense])
+def test_a_seed_is_asked_for_by_name_wherever_something_is_drawn(call):
+    seed = inspect.signature(call).parameters["seed"]
+    assert seed.kind is seed.KEYWORD_ONLY and seed.default is seed.empty
 
 
 @pytest.mark.parametrize("name", CALLS)

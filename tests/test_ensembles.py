@@ -165,6 +165,7 @@ def run(**change):
     (dict(lr={0: -1.0}), ValueError, r"lr\[0\] must be positive"),
     (dict(lr={0: 1.0, 0.5: 1.0}), TypeError, "a step of lr must be an int"),
     (dict(steps=-1), ValueError, "steps must be at least 0"), (dict(batch=0), ValueError, "batch must be at least 1"),
+    (dict(batch=2**30), ValueError, "a batch, for all students, must hold at most .* numbers; found 2 x 1073741824 x 6"),
     (dict(every=0), ValueError, "every must be at least 1"), (dict(unit="top"), ValueError, "unit must be one of"),
     (dict(frozen=(3,)), ValueError, "frozen must be between 1 and 2"),
     (dict(frozen=(1, 2)), ValueError, "frozen must leave a layer"),

@@ -34,7 +34,7 @@ def train_dense(student, teacher, data, *, steps, lr, batch=64, seed, unit=None,
     check.instance("student", student, Dense)
     check.count("steps", steps, 0)
     check.count("every", every)
-    check.count("batch", batch)
+    check.size("a batch, for all students,", *student.ensemble, check.count("batch", batch), max(student.widths))
     check.flag("progress", progress)
     check.choice("unit", unit, (None, "hidden", "all"))
     if keep is not None and not callable(keep):
