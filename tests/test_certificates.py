@@ -32,6 +32,7 @@ IDS = [
     # noise
     "minibatch-ladder", "batch-tables", "noise-stability",
     # relu-teachers
+    "gradient-expansion", "balance", "closed-form", "averaged-rule",
     # winners
     # specialization
 ]
@@ -254,6 +255,29 @@ def each_once(monkeypatch):
     monkeypatch.setattr(tsf.Ladder, "coarse", classmethod(coarse))
 
 
+def wrapped_call(name, more, module):
+    """The certificates of a module call this function with further arguments."""
+    def plant(monkeypatch):
+        real = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *args, **kwargs: real(*args, **kwargs | more))
+    return plant
+
+
+def biasless_rows(monkeypatch):
+    real = tsf.Dense.rows
+
+    def rows(self, l):
+        both = real(self, l).clone()
+        both[..., -1] = 0
+        return both
+    monkeypatch.setattr(tsf.Dense, "rows", rows)
+
+
+def soft_dense_gates(monkeypatch):
+    real = tsf.Dense.gate
+    monkeypatch.setattr(tsf.Dense, "gate", lambda self, h: real(self, h) * 0.9)
+
+
 FAULTS = [
     ("one parent only", one_parent, "marginalized-gradient bayes-reversal expansion matrix-form finest-ladder "
                                     "coarse-ladder reduced-gradient"),
@@ -329,6 +353,21 @@ FAULTS = [
     ("one row heard twice", heard_twice, "batch-tables noise-stability"),
     ("batches that forget how often a row came", each_once, "batch-tables"),
     # relu-teachers
+    ("signals of samples 1e-9 off", wrapped("gradient_expansion", lambda e: e._replace(g=times(1 + 1e-9)(e.g)),
+                                            relu_teachers), "gradient-expansion"),
+    ("V 1e-9 off", wrapped("gradient_expansion", lambda e: e._replace(V=times(1 + 1e-9)(e.V)), relu_teachers),
+     "gradient-expansion"),
+    ("rows without their biases", biasless_rows, "gradient-expansion balance averaged-rule"),
+    ("gates of 0.9 in dense networks", soft_dense_gates, "gradient-expansion balance averaged-rule"),
+    ("c 1e-9 off", wrapped("balance", times(1 + 1e-9), relu_teachers), "balance"),
+    ("the averaged rule for the true one", wrapped_call("update", dict(averaged=True), relu_teachers), "closed-form"),
+    ("P(both on) 1e-9 off", wrapped("both_on", lambda x: x * (1 + 1e-9), relu_teachers), "closed-form"),
+    ("κ 1e-9 off", wrapped("kernel", lambda x: x * (1 + 1e-9), relu_teachers), "closed-form"),
+    ("M 1e-9 off", wrapped("pull", lambda x: x * (1 + 1e-9), relu_teachers), "closed-form"),
+    ("an averaged rule 1e-9 off", wrapped("averaged_update", lambda r: tuple(map(times(1 + 1e-9), r)), relu_teachers),
+     "averaged-rule"),
+    ("closed forms 1e-9 off", wrapped("update", lambda r: tuple(x * (1 + 1e-9) for x in r), relu_teachers),
+     "closed-form averaged-rule"),
     # winners
     # specialization
 ]
