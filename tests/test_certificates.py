@@ -335,7 +335,7 @@ FAULTS = [
      "losers-vanish"),
     ("a readout 1e-9 off", wrapped("fixed_readout", lambda V: V + 1e-9, winners), "losers-vanish near-copies"),
     ("a readout that does not rest", wrapped("update", lambda d: (d[0], d[1] + 1e-6), gaussian), "twins"),
-    ("overlaps 1e-6 off", wrapped("kernel", lambda κ: κ + 1e-6, gaussian), "twins"),
+    ("overlaps with a kink", wrapped("kernel", lambda κ: κ + 1e-5 * (0.5 - κ).clamp(min=0).sqrt(), gaussian), "twins"),
     ("a share 1e-9 off", wrapped("overlap", lambda x: (x[0], x[1] * (1 + 1e-9)), gaussian), "overlap-bias"),
     ("a chance 1e-9 off", wrapped("overlap", lambda x: (x[0] + 1e-9, x[1]), gaussian), "overlap-bias"),
     # specialization
