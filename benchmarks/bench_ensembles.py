@@ -4,8 +4,8 @@
     python benchmarks/bench_ensembles.py              this table alone
 
 The plain loop has its data in memory and asks its teacher in the loop; autograd and torch.optim do the rest. Both use
-one dtype and the same number of threads, and are timed in turns, round by round; the best round of each counts. Times are
-of the wall clock: leave the machine to it. The peak is a product of two 1024 x 1024 matrices, measured in the same run.
+one dtype and the same number of threads, and are timed in turns, round by round; the best round of each counts. Times
+are of the wall clock: leave the machine to it. The peak is a product of two 1024 x 1024 matrices in the same run.
 """
 import os
 import time
@@ -18,7 +18,7 @@ from torch import nn
 
 import tsframe as tsf
 
-# hidden widths of the teacher, inputs, outputs, batch, multiplier, students, dtype, and what one and two threads should reach
+# hidden widths of the teacher, inputs, outputs, batch, multiplier, students, dtype, aims on one and two threads
 DEEP, WIDE = ([10, 15, 20, 25], 20, 100, 64), ([10], 100, 50, 16)
 CASES = {
     "deep x10, 8 students": (*DEEP, 10, 8, torch.float32, (1.4, 2.1)),
@@ -113,8 +113,8 @@ def ratios():
         for case, (*_, aims) in CASES.items():
             one, all_, share = row(case)
             label = f"{case}, {threads} thread{'s' * (threads > 1)}"
-            lines.append(f"{label:<46}{1e6 * one:>10.1f}{1e6 * all_:>8.1f}{one / all_:>8.2f}{aims[threads - 1] or '':>6}"
-                         f"{share:>15.2f}")
+            lines.append(f"{label:<46}{1e6 * one:>10.1f}{1e6 * all_:>8.1f}{one / all_:>8.2f}"
+                         f"{aims[threads - 1] or '':>6}{share:>15.2f}")
     torch.set_num_threads(before)
     for case in CASES if torch.cuda.is_available() else ():
         one, all_, share = row(case, "cuda")

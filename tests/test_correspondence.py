@@ -152,9 +152,11 @@ S, T, X = dense_student([3, 4, 2], seed=0), dense_teacher([3, 2, 2], seed=0), np
     (lambda: best_match(given_ρ(np.ones((2, 0)))), ValueError, "must hold a teacher and a student"),
     (lambda: assignment(given_ρ(np.ones((2, 1)))), ValueError, r"at least as many students as teachers.*\(2, 1\)"),
     (lambda: ranks(C, given_ρ(np.ones((2, 2)))), ValueError, "before and after must have one shape"),
-    (lambda: ranks(C, 3), TypeError, "after must be a Correlation"), (lambda: contribution(3, X), TypeError, "student must be a Dense"),
+    (lambda: ranks(C, 3), TypeError, "after must be a Correlation"),
+    (lambda: contribution(3, X), TypeError, "student must be a Dense"),
     (lambda: colinear_groups(dense_student([3, 4, 2], ensemble=(2,), seed=0)), ValueError, "take a member"),
-    (lambda: colinear_groups(S, 2), ValueError, "l must be between 1 and 1"), (lambda: colinear_groups(S, tol=-1), ValueError, "tol"),
+    (lambda: colinear_groups(S, 2), ValueError, "l must be between 1 and 1"),
+    (lambda: colinear_groups(S, tol=-1), ValueError, "tol"),
     (lambda: state_correlations(S, 3), TypeError, "student must be a Student; found Dense"),
     (lambda: table_correlations(3, 3), TypeError, "expansion must be a Expansion|expansion must be"),
 ])

@@ -67,6 +67,21 @@ def test_forward_and_backward_are_those_of_torch(seed, norm, bias, leak, depth):
         assert solo.ensemble == () and solo.widths == widths
 
 
+@pytest.mark.parametrize("scale", [1.0, 0.01])
+def test_below_a_norm_weights_turn_and_do_not_grow(scale):
+    """⟨w_k, Δw_k⟩ = 0 at epsilon 0 and with batch statistics; at PyTorch's epsilon only nearly."""
+    x, y, off = torch.randn(40, 3).double(), torch.randn(40, 2).double(), {}
+    for eps in (0.0, 1e-5):
+        net = dense_student([3, 5, 4, 2], norm=BatchNorm("before", eps=eps), init=scale, seed=0)
+        net = Dense(net.W[:3] + [net.W[3] / scale], net.b, norm=net.norm)
+        run = net.propagate(x, y)
+        dW = run.update()[0]
+        off[eps] = max(((net.W[l] * dW[l]).sum(-1).abs() / (net.W[l].norm(dim=-1) * dW[l].norm(dim=-1))).max().item()
+                       for l in (1, 2))
+        assert run.s[1].mean(0).abs().max() < 1e-14 / scale
+    assert off[0.0] < 1e-12 < 1e-7 < off[1e-5] and (scale == 1 or off[1e-5] > 1e-3)
+
+
 def test_inputs_of_their_own_for_every_student():
     net = dense_student([3, 4, 2], ensemble=(5,), seed=0)
     x = torch.randn(5, 7, 3, dtype=torch.float64)
@@ -175,12 +190,16 @@ def teacher(**change):
     (lambda: student(norm=BatchNorm(top=True)), ValueError, "norm must leave the top alone"),
     (lambda: student(widths=[2]), ValueError, "widths must have at least 2 entries.*found 1"),
     (lambda: student(widths=[2, 0, 1]), ValueError, r"widths\[1\] must be at least 1; found 0"),
-    (lambda: student(widths=7), TypeError, "widths must be a list"), (lambda: student(init="xavier"), ValueError, "init must be"),
-    (lambda: student(init=-1), ValueError, "init must be at least 0"), (lambda: student(bias=1), TypeError, "bias must be True"),
-    (lambda: student(ensemble=3), TypeError, "ensemble must be a tuple"), (lambda: student(seed=None), TypeError, "seed"),
+    (lambda: student(widths=7), TypeError, "widths must be a list"),
+    (lambda: student(init="xavier"), ValueError, "init must be"),
+    (lambda: student(init=-1), ValueError, "init must be at least 0"),
+    (lambda: student(bias=1), TypeError, "bias must be True"),
+    (lambda: student(ensemble=3), TypeError, "ensemble must be a tuple"),
+    (lambda: student(seed=None), TypeError, "seed"),
     (lambda: student(dtype=torch.int64), TypeError, "dtype must be torch.float32 or torch.float64"),
     (lambda: student(widths=[2, 10**12, 1]), ValueError, "widths.1. must be|must hold at most"),
-    (lambda: student().member(0), ValueError, "one index per axis"), (lambda: student().rows(3), ValueError, "l must be between 1 and 2"),
+    (lambda: student().member(0), ValueError, "one index per axis"),
+    (lambda: student().rows(3), ValueError, "l must be between 1 and 2"),
     (lambda: student().fan_out(2), ValueError, "l must be between 1 and 1; found 2"),
     (lambda: student()([1.0, 2.0]), ValueError, r"x must have shape \(..., rows, 2\)"),
     (lambda: student()(np.zeros((0, 2))), ValueError, "at least one row"),
@@ -188,16 +207,19 @@ def teacher(**change):
     (lambda: student()([[np.inf, 0]]), ValueError, "x.0, 0. must be finite"),
     (lambda: student().propagate(np.ones((4, 2)), np.ones((3, 1))), ValueError, r"target must have shape \(..., 4, 1\)"),
     (lambda: student().propagate(np.ones((4, 2))).update(), ValueError, "update must follow a pass with targets"),
-    (lambda: teacher(decay=-1), ValueError, "decay must be at least 0"), (lambda: teacher(widths=[2, 3, 40], decay=1e6), ValueError, "decay must leave every row"),
+    (lambda: teacher(decay=-1), ValueError, "decay must be at least 0"),
+    (lambda: teacher(widths=[2, 3, 40], decay=1e6), ValueError, "decay must leave every row"),
     (lambda: teacher(entries=[0, 0]), ValueError, "entries must hold a number other than 0"),
-    (lambda: teacher(entries=3), ValueError, "entries must have shape"), (lambda: teacher(bias="yes"), ValueError, "bias must be one"),
+    (lambda: teacher(entries=3), ValueError, "entries must have shape"),
+    (lambda: teacher(bias="yes"), ValueError, "bias must be one"),
     (lambda: teacher(unit_top=0), TypeError, "unit_top must be True"),
     (lambda: tuned(student(norm="after"), np.ones((4, 2))), ValueError, "teacher must be one network"),
     (lambda: tuned(teacher(), np.ones((4, 2))), ValueError, "outputs that vary over the 4 rows of x"),
     (lambda: tuned(3, np.ones((4, 2))), TypeError, "teacher must be a Dense"),
     (lambda: near_teacher(student(), teacher(widths=[2, 4, 1]), 0.1, seed=0), ValueError, "no wider; found Dense.2 - 4 - 1."),
     (lambda: near_teacher(student(), teacher(bias=None), 0.1, seed=0), ValueError, "and biases"),
-    (lambda: normal_inputs(2, 0), ValueError, "std must be positive"), (lambda: normal_inputs(2)(0, seed=0), ValueError, "n must be at least 1"),
+    (lambda: normal_inputs(2, 0), ValueError, "std must be positive"),
+    (lambda: normal_inputs(2)(0, seed=0), ValueError, "n must be at least 1"),
 ])
 def test_refused(call, error, words):
     with pytest.raises(error, match=words):

@@ -150,7 +150,8 @@ def run(**change):
 
 
 @pytest.mark.parametrize("change, error, words", [
-    (dict(student=3), TypeError, "student must be a Dense; found int"), (dict(teacher=3), TypeError, "teacher must be a Dense or"),
+    (dict(student=3), TypeError, "student must be a Dense; found int"),
+    (dict(teacher=3), TypeError, "teacher must be a Dense or"),
     (dict(teacher=teacher((5, 4, 4))), ValueError, "teacher must have the student's inputs, outputs, dtype"),
     (dict(teacher=teacher((6, 4, 4), dtype=torch.float32)), ValueError, "teacher must have.*float32 for"),
     (dict(teacher=dense_student([6, 4, 4], ensemble=(3,), seed=0)), ValueError, r"ensemble \(3,\)"),
@@ -159,11 +160,15 @@ def run(**change):
     (dict(data=np.ones((2, 3, 6))), ValueError, r"data must have shape \(any, 6\)"),
     (dict(data=lambda n, seed: torch.ones(n + 1, 6)), ValueError, r"inputs must have shape \(64, 6\); found \(65, 6\)"),
     (dict(data=normal_inputs(6, 1e6), lr=10.0, steps=50), ValueError, r"keep the loss finite; at step \d+ the loss of students \[\["),
-    (dict(lr=0), ValueError, "lr must be positive"), (dict(lr={5: 0.1}), ValueError, r"lr must name a rate for step 0; found steps \[5\]"),
-    (dict(lr={0: -1.0}), ValueError, r"lr\[0\] must be positive"), (dict(lr={0: 1.0, 0.5: 1.0}), TypeError, "a step of lr must be an int"),
+    (dict(lr=0), ValueError, "lr must be positive"),
+    (dict(lr={5: 0.1}), ValueError, r"lr must name a rate for step 0; found steps \[5\]"),
+    (dict(lr={0: -1.0}), ValueError, r"lr\[0\] must be positive"),
+    (dict(lr={0: 1.0, 0.5: 1.0}), TypeError, "a step of lr must be an int"),
     (dict(steps=-1), ValueError, "steps must be at least 0"), (dict(batch=0), ValueError, "batch must be at least 1"),
+    (dict(batch=2**30), ValueError, "a batch, for all students, must hold at most .* numbers; found 2 x 1073741824 x 6"),
     (dict(every=0), ValueError, "every must be at least 1"), (dict(unit="top"), ValueError, "unit must be one of"),
-    (dict(frozen=(3,)), ValueError, "frozen must be between 1 and 2"), (dict(frozen=(1, 2)), ValueError, "frozen must leave a layer"),
+    (dict(frozen=(3,)), ValueError, "frozen must be between 1 and 2"),
+    (dict(frozen=(1, 2)), ValueError, "frozen must leave a layer"),
     (dict(frozen=1), TypeError, "frozen must be a tuple"), (dict(keep=3), TypeError, "keep must be callable"),
     (dict(seed=None), TypeError, "seed must be"), (dict(progress=1), TypeError, "progress must be"),
 ])

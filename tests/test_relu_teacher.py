@@ -217,6 +217,17 @@ def test_rows_that_are_only_near_leave_a_bounded_rest(seed, off):
     assert gap <= torch.linalg.matrix_norm(V0, 2) * (r.square().sum(-1).mean() / low).sqrt() * (1 + 1e-12)
 
 
+def test_two_near_copies_do_not_make_a_loser():
+    """Their smallest eigenvalue falls as the square of their distance, and both keep half, however close they are."""
+    x, w = normal(20_000, 3, rng=torch.Generator().manual_seed(0)), torch.tensor([[1.0, 0, 0]]).double()
+    aside, low = torch.tensor([[0.0, 1, 0]]).double(), []
+    for δ in (0.1, 0.05, 0.025):
+        f = (x @ torch.cat([w + δ * aside, w - δ * aside]).T).relu()
+        low.append(torch.linalg.eigvalsh(f.T @ f / len(x))[0].item())
+        close(fixed_readout(f, (x @ w.T).relu(), torch.ones(1, 1)), torch.full((1, 2), 0.5), 0.05)
+    assert all(3.5 < a / b < 4.5 for a, b in zip(low, low[1:]))
+
+
 # ---- boundaries
 
 @few(25)

@@ -16,8 +16,9 @@ from .factors import block_masks, leak, product_teacher, random_teacher, separat
 from .training import History, train
 from .curvature import sharpness
 from .ensembles import train_dense
-from .correspondence import (Correlation, Group, Match, assignment, best_match, colinear_groups, contribution, correlation,
-                             layer_correlations, ranks, state_correlations, table_correlations)
+from .correspondence import (Correlation, Group, Match, assignment, best_match, colinear_groups, contribution,
+                             correlation, layer_correlations, ranks, state_correlations, table_correlations)
+from .sweeps import sweep
 from .certificates import Certificate, certify
 
 __version__ = "0.1.0"
@@ -27,5 +28,11 @@ __all__ = [
     "random_teacher", "product_teacher", "spread", "block_masks", "leak", "separate",       # factors
     "Residuals", "residuals", "History", "train", "sharpness",          # training
     "margins", "vertices", "separating_weights", "linear_loss", "best_linear",      # convexity
+    "Dense", "dense_teacher", "dense_student", "tuned", "near_teacher", "normal_inputs", "train_dense",     # dense networks
+    "GradientExpansion", "gradient_expansion", "balance", "averaged_update", "fixed_readout", "homogeneous",
+    "Alignment", "alignment", "small_gradient", "gaussian",             # their signal
+    "Correlation", "Match", "Group", "correlation", "layer_correlations", "state_correlations", "table_correlations",
+    "best_match", "assignment", "ranks", "contribution", "colinear_groups",         # correspondence
+    "sweep",
     "Certificate", "certify",                                           # the statements, checked
 ]

@@ -14,8 +14,10 @@ from .teacher import Teacher
 
 
 class Correlation(NamedTuple):
-    """ρ (..., m, n): Pearson correlation of teacher node (or state) j with student node k; dead (..., n) and silent (..., m):
-    students and teachers that do not vary on the sample, whose ρ is 0."""
+    """ρ (..., m, n): Pearson correlation of teacher node (or state) j with student node k.
+
+    dead (..., n), silent (..., m) : students and teachers that do not vary on the sample; their ρ is 0
+    """
 
     ρ: torch.Tensor
     dead: torch.Tensor
@@ -23,7 +25,7 @@ class Correlation(NamedTuple):
 
 
 class Match(NamedTuple):
-    """By teacher node, (..., m): the correlation with its student node, that node's index, and whether it serves others, too."""
+    """By teacher node, (..., m): ρ with its student node, that node's index, and whether it serves others, too."""
 
     value: torch.Tensor
     winner: torch.Tensor
@@ -58,9 +60,9 @@ def correlation(f, f0, weights=None):
 
 
 def layer_correlations(student, teacher, x):
-    """`correlation` of hidden layer l of a dense teacher with layer l of the student on inputs x (N, n_0), a list by layer.
+    """`correlation` of the hidden layers of a dense teacher with those of the student on inputs x (N, n_0).
 
-    Entries 0 and L are None. Chapter `winners`.
+    A list by layer; entries 0 and L are None. Chapter `winners`.
     """
     check.instance("student", student, Dense)
     check.instance("teacher", teacher, Dense)
@@ -92,8 +94,9 @@ def table_correlations(expansion, teacher):
     check.instance("expansion", expansion, Expansion)
     check.instance("teacher", teacher, Teacher)
     if [F.shape[-3:-1] for F in expansion.F] != [p.shape for p in teacher.prior]:
-        raise ValueError(f"expansion must have tables of (regions, states) {[tuple(p.shape) for p in teacher.prior]} by "
-                         f"level; found {[tuple(F.shape[-3:-1]) for F in expansion.F]}")
+        found = [tuple(F.shape[-3:-1]) for F in expansion.F]
+        raise ValueError("expansion must have tables of (regions, states) by level "
+                         f"{[tuple(p.shape) for p in teacher.prior]}; found {found}")
     return [correlation(F, torch.eye(p.shape[-1], dtype=F.dtype, device=F.device), p)
             for F, p in zip(expansion.F, teacher.prior)]
 
@@ -112,7 +115,8 @@ def assignment(correlation):
     """One student node for each teacher node, no two alike, with the largest sum of ρ: a `Match`. Needs n >= m."""
     ρ = _ρ(correlation)
     if ρ.shape[-1] < ρ.shape[-2]:
-        raise ValueError(f"correlation must have at least as many students as teachers to assign; found shape {tuple(ρ.shape)}")
+        raise ValueError("correlation must have at least as many students as teachers to assign; found shape "
+                         f"{tuple(ρ.shape)}")
     flat = ρ.detach().reshape(-1, *ρ.shape[-2:]).cpu().numpy()
     winner = torch.stack([torch.as_tensor(linear_sum_assignment(one, maximize=True)[1]) for one in flat])
     winner = winner.view(ρ.shape[:-1]).to(ρ.device)
@@ -132,9 +136,9 @@ def ranks(before, after):
 
 
 def contribution(student, x):
-    """‖v_k‖ std(f_k) on the inputs x, by hidden layer, (..., n_l): what a node adds to the next layer; 0 where it is dead.
+    """‖v_k‖ std(f_k) on the inputs x, by hidden layer, (..., n_l): what a node adds to the next layer.
 
-    Entries 0 and L are None.
+    0 where it is dead. Entries 0 and L are None. Chapter `deep`.
     """
     check.instance("student", student, Dense)
     f = student(x)
@@ -142,10 +146,10 @@ def contribution(student, x):
 
 
 def colinear_groups(student, l=1, tol=1e-3):
-    """Nodes of hidden layer l with one hyperplane, of any sign of w~ = [w, b], as a list of `Group`; larger groups only.
+    """Nodes of hidden layer l with one hyperplane, of any sign of w~ = [w, b]: a list of `Group`, of two and more.
 
     tol : two rows are joined where the sine of their angle is at most this
-    Where `rest` is 0 the group bends nothing: a cancelling group. It then adds 0 if all signs agree, else a linear function.
+    Where `rest` is 0 the group bends nothing, it cancels: it adds 0 if all signs agree, else a linear function.
     Source: Tian (2020); chapter `specialization`.
     """
     check.instance("student", student, Dense)

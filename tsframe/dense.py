@@ -44,7 +44,7 @@ class Dense:
             like = (self.W[1].dtype, self.W[1].device) if l > 1 else ()
             w = check.real(f"W[{l}]", W[l], None, *like)
             if w.ndim < 2 or not w.numel():
-                raise ValueError(f"W[{l}] must have shape (..., n_{l}, n_{l - 1}), none of them 0; found {tuple(w.shape)}")
+                raise ValueError(f"W[{l}] must have shape (..., n_{l}, n_{l - 1}) without a 0; found {tuple(w.shape)}")
             if l > 1:
                 check.shaped(f"W[{l}]", w, (*self.ensemble, None, self.W[-1].shape[-2]))
             self.W.append(w.clone(memory_format=torch.contiguous_format))
@@ -155,7 +155,8 @@ class Dense:
             return DensePass(f, h)
         target = check.real("target", target, None, x.dtype, x.device)
         if target.shape[-2:] != f[-1].shape[-2:]:
-            raise ValueError(f"target must have shape (..., {f[-1].shape[-2]}, {f[-1].shape[-1]}); found {tuple(target.shape)}")
+            rows, outputs = f[-1].shape[-2:]
+            raise ValueError(f"target must have shape (..., {rows}, {outputs}); found {tuple(target.shape)}")
         g, s = [None] * (self.depth + 1), [None] * (self.depth + 1)
         g[-1] = s[-1] = target - f[-1]
         for l in range(self.depth - 1, 0, -1):
@@ -170,8 +171,10 @@ class Dense:
 
 
 class DensePass(NamedTuple):
-    """What `Dense.propagate` returns, lists by layer: activations f, h, the signals g at h and s at W f (g without a norm
-    before the gate)."""
+    """What `Dense.propagate` returns, lists by layer: f, h, and the signals, g at h and s at W f.
+
+    The two signals differ below a norm that stands before the gate.
+    """
 
     f: list
     h: list

@@ -38,7 +38,7 @@ def dense_student(widths, *, ensemble=(), init="torch", bias=True, leak=0.0, nor
 
 def dense_teacher(widths, *, entries=ENTRIES, bias="uniform", decay=0.0, unit_top=True, leak=0.0, dtype=torch.float64,
                   seed):
-    """A teacher of these widths, a `Dense`: weights from a short list, rows of length 1, some nodes stronger than others.
+    """A teacher of these widths, a `Dense`: weights from a short list, rows of length 1, nodes of unequal strength.
 
     entries : the numbers that a weight may be, or None for normal weights. No row is 0; where inputs are few, two rows
         drawn from a list may be equal
@@ -69,7 +69,7 @@ def dense_teacher(widths, *, entries=ENTRIES, bias="uniform", decay=0.0, unit_to
             w = w / torch.arange(1, k + 1, dtype=torch.float64) ** decay
         length = w.norm(dim=-1) if unit_top or l < len(widths) - 1 else torch.ones(n, dtype=torch.float64)
         if not (length > 1e-150).all():
-            raise ValueError(f"decay must leave every row a length above 0; at decay={decay:g} a row of W[{l}] has none")
+            raise ValueError(f"decay must leave every row a length above 0; at {decay:g} a row of W[{l}] has none")
         W.append((w / length[:, None]).to(dtype))
         drawn = (_uniform((n,), rng) - 0.5) / length
         b.append(None if bias is None else (drawn if bias == "uniform" else torch.full_like(drawn, bias)).to(dtype))
@@ -77,7 +77,7 @@ def dense_teacher(widths, *, entries=ENTRIES, bias="uniform", decay=0.0, unit_to
 
 
 def tuned(teacher, x):
-    """The teacher with every hidden node on for half of the inputs x (N, n_0), and outputs of mean 0 and variance 1 there.
+    """The teacher with every hidden node on for half of the inputs x (N, n_0), and outputs of mean 0 and variance 1.
 
     Nothing else but hidden biases and the top changes. Raises `ValueError` where an output does not vary.
     Source: the experiments of Tian et al. (2019); chapter `deep`.
@@ -103,8 +103,8 @@ def tuned(teacher, x):
 def near_teacher(student, teacher, noise, *, seed):
     """The student with its first nodes near the teacher's: as many of each layer as the teacher has.
 
-    Biases of these nodes, and weights that join two of them, are the teacher's plus noise times a normal number, drawn for
-    each student of the ensemble; all other entries stay as they are. Chapter `winners`.
+    Biases of these nodes, and weights that join two of them, are the teacher's plus noise times a normal number, drawn
+    for each student of the ensemble; all other entries stay as they are. Chapter `winners`.
     """
     for name, net in (("student", student), ("teacher", teacher)):
         check.instance(name, net, Dense)
@@ -113,14 +113,14 @@ def near_teacher(student, teacher, noise, *, seed):
             and all(m == n if l in (0, student.depth) else m <= n
                     for l, (m, n) in enumerate(zip(teacher.widths, student.widths))))
     if not fits:
-        raise ValueError("teacher must be one network with the student's inputs, outputs and biases, and no wider; found "
-                         f"{teacher} for {student}")
+        raise ValueError("teacher must be one network with the student's inputs, outputs and biases, and no wider; "
+                         f"found {teacher} for {student}")
     new = student.copy()
     for mine, its in zip(new.W[1:] + new.b[1:], teacher.W[1:] + teacher.b[1:]):
         if mine is not None:
             block = mine[(..., *(slice(n) for n in its.shape))]
             block.copy_(its.to(block) + noise * _normal(block.shape, rng).to(block))
-    return new
+    return new.copy()                                               # and look at what the noise made
 
 
 def normal_inputs(features, std=1.0, dtype=torch.float64):
@@ -143,7 +143,7 @@ def _widths(widths):
 
 
 def _float(dtype):
-    if dtype not in check.FLOATS:
+    if not isinstance(dtype, torch.dtype) or dtype not in check.FLOATS:
         raise TypeError(f"dtype must be torch.float32 or torch.float64; found {dtype!r}")
     return dtype
 

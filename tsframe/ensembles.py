@@ -13,14 +13,14 @@ def train_dense(student, teacher, data, *, steps, lr, batch=64, seed, unit=None,
                 device=None, progress=False):
     """Stochastic gradient descent on ½ mean ‖y° - y‖², in place; all students see the same batches.
 
-        W_l ← W_l + lr mean s_l f_{l-1}^T,   b_l ← b_l + lr mean g_l        (signals s and g as in `Dense.propagate`)
+        W_l ← W_l + lr mean s_l f_{l-1}^T,   b_l ← b_l + lr mean g_l
 
-    torch's MSELoss takes the mean over the outputs as well: its rate r is lr = 2 r / n_L here.
+    with the signals s and g of `Dense.propagate`. torch's MSELoss takes the mean over the outputs as well: its rate r is lr = 2 r / n_L here.
 
     student : `Dense`, any ensemble
     teacher : `Dense`, one or one a student, or a function of inputs (batch, n_0) that returns the targets (batch, n_L)
-    data : inputs (M, n_0), from which each step draws `batch` rows with replacement, or a sampler, called at each step as
-        data(batch, seed=generator) -> (batch, n_0), such as `normal_inputs`
+    data : inputs (M, n_0), from which each step draws `batch` rows with replacement, or a sampler, called at each step
+        as data(batch, seed=generator) -> (batch, n_0), such as `normal_inputs`
     lr : the rate, or a dict {step: rate from that step on} that names step 0
     seed : int or torch.Generator; batches depend on nothing else
     unit : "hidden" or "all": rows [W, b] of these layers are scaled to length 1 after every step
@@ -28,13 +28,13 @@ def train_dense(student, teacher, data, *, steps, lr, batch=64, seed, unit=None,
     keep : called as keep(step, student) at every recorded step, before the step's update; `every` sets which: 0, every,
         2 every, ..., and the last
     device : where to compute, by default where the student is; the student itself stays there
-    Returns a `History`, its loss (records, *ensemble) taken on the batch at hand. Raises `ValueError` when a recorded loss
-    is not finite. Threads are those of torch.set_num_threads. Source: chapter `winners`.
+    Returns a `History`, its loss (records, *ensemble) taken on the batch at hand. Raises `ValueError` when a recorded
+    loss is not finite. Threads are those of torch.set_num_threads. Chapter `winners`.
     """
     check.instance("student", student, Dense)
     check.count("steps", steps, 0)
     check.count("every", every)
-    check.count("batch", batch)
+    check.size("a batch, for all students,", *student.ensemble, check.count("batch", batch), max(student.widths))
     check.flag("progress", progress)
     check.choice("unit", unit, (None, "hidden", "all"))
     if keep is not None and not callable(keep):
@@ -48,7 +48,7 @@ def train_dense(student, teacher, data, *, steps, lr, batch=64, seed, unit=None,
         scaled = range(1, student.depth + (unit == "all"))
     else:
         scaled = ()
-    rates = _rates(lr)
+    device, rates = _device(device, student), _rates(lr)
     net = _Trainer(student, batch, frozen, [l for l in scaled if l not in frozen], device)
     batches = _batches(student, teacher, data, batch, check.generator(seed), steps + 1, net.device)
     history, losses = History([], None, []), []
@@ -61,7 +61,8 @@ def train_dense(student, teacher, data, *, steps, lr, batch=64, seed, unit=None,
             loss = (signal.square().sum((-2, -1)) / 2 / batch).view(student.ensemble).cpu()
             if not torch.isfinite(loss).all():
                 who = f" of students {(~torch.isfinite(loss)).nonzero().tolist()}" if loss.ndim else ""
-                raise ValueError(f"training must keep the loss finite; at step {step} the loss{who} is not, with lr={rate:g}")
+                raise ValueError(f"training must keep the loss finite; at step {step} the loss{who} is not, "
+                                 f"with lr={rate:g}")
             history.steps.append(step)
             losses.append(loss)
             net.write_back()
@@ -73,7 +74,7 @@ def train_dense(student, teacher, data, *, steps, lr, batch=64, seed, unit=None,
 
 
 class _Trainer:
-    """One step of all students: weights (S, n, k) and biases (S, 1, n), views of the student's own where it is at hand."""
+    """One step of all students: weights (S, n, k) and biases (S, 1, n), views of the student's own on its device."""
 
     @torch.no_grad()
     def __init__(self, student, batch, frozen, scaled, device):
@@ -81,7 +82,7 @@ class _Trainer:
         self.leak, norm = student.leak, student.norm
         self.before = norm if norm is not None and norm.place == "before" else None
         self.after = norm if norm is not None and norm.place == "after" else None
-        self.device = student.device if device is None else torch.device(device)
+        self.device = device
         self.W = [None] + [w.detach().to(self.device).flatten(0, -3) if w.ndim > 2 else w.detach().to(self.device)[None]
                            for w in student.W[1:]]
         self.b = [None] + [w.new_zeros(len(w), 1, w.shape[-2]) if b is None else
@@ -133,6 +134,16 @@ class _Trainer:
                     its.detach().copy_(mine.view(its.shape))
 
 
+def _device(device, student):
+    """The device of this name, where there is one."""
+    try:
+        device = student.device if device is None else torch.device(device)
+        torch.empty(0, device=device)
+    except (TypeError, ValueError, RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(f"device must be one that torch has here, such as 'cpu'; found {device!r} ({error})") from None
+    return device
+
+
 def _rates(lr):
     """{step: rate} with an entry for step 0."""
     if not isinstance(lr, dict):
@@ -161,7 +172,8 @@ def _batches(student, teacher, data, batch, rng, steps, device):
     shape = (batch, student.widths[0])
     if callable(data):
         def draw(steps):
-            return torch.stack([check.real("inputs", data(batch, seed=rng), shape, student.dtype) for _ in range(steps)])
+            drawn = (data(batch, seed=rng) for _ in range(steps))
+            return torch.stack([check.real("inputs", x, shape, student.dtype) for x in drawn])
     else:
         pool = check.shaped("data", student.check_inputs(data, "data"), (None, student.widths[0]))
 

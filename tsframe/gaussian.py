@@ -1,4 +1,4 @@
-"""Floor 4. Two layers without biases under normal inputs x ~ N(0, I): expectations in closed form, and the exact flow."""
+"""Floor 4. Two layers without biases, normal inputs x ~ N(0, I): expectations in closed form, and the exact flow."""
 import math
 from dataclasses import dataclass
 
@@ -44,6 +44,7 @@ def pull(W, U, leak=0.0, averaged=False):
 
     averaged : E[σ'(w·x) σ'(u·x)] E[x x^T] u instead, the averaged rule's, which lacks the part along ŵ
     """
+    check.flag("averaged", averaged)
     W, U = _rows(W, U)
     leak, θ = check.number("leak", leak, 0, 1), _angles(W, U)[..., None]
     w, u = unit_rows(W).unsqueeze(-2), U.unsqueeze(-3)
@@ -54,12 +55,13 @@ def pull(W, U, leak=0.0, averaged=False):
 def update(student, teacher, averaged=False):
     """ΔW and ΔV, minus the gradients of ½ E‖y° - y‖² under x ~ N(0, I): W like student.W[1], V like student.W[2].
 
-        ΔW_k = Σ_j A_kj M(w_k, w°_j) - Σ_k' B_kk' M(w_k, w_k'),   ΔV = V° κ(W°, W) - V κ(W, W),   A = V^T V°, B = V^T V
+        ΔW_k = Σ_j A_kj M(w_k, w°_j) - Σ_k' B_kk' M(w_k, w_k')
+        ΔV = V° κ(W°, W) - V κ(W, W),   A = V^T V°,   B = V^T V
 
     averaged : the averaged rule's ΔW; orthogonal to w_k it is the same. Two layers, no biases, no norm, one leak.
     Source: chapter `winners`.
     """
-    return _update(*_two_layers(student, teacher), student.leak, averaged)
+    return _update(*_two_layers(student, teacher), student.leak, check.flag("averaged", averaged))
 
 
 def _update(W, V, W0, V0, leak, averaged=False):
@@ -119,7 +121,7 @@ def flow(student, teacher, *, time, step=0.05, unit=True, move_top=True, every=1
 def arrival_time(start, end=0.01):
     """Time for one unit student to come from angle `start` to angle `end` of its teacher node: ∫ 2π dθ / ((π-θ) sin θ).
 
-    Radians, 0 < end <= start < π, at strength v·v° = 1; divide by it for another. Source: chapter `winners`, angle flow.
+    Radians, 0 < end <= start < π, at strength v·v° = 1; divide by it for another. Chapter `winners`, angle flow.
     """
     start, end = check.number("start", start, positive=True), check.number("end", end, positive=True)
     if not end <= start < math.pi:
@@ -128,9 +130,9 @@ def arrival_time(start, end=0.01):
                 math.log(start))[0]
 
 
-def at_angles(θ):
-    """Unit rows at angles θ_k from the first axis, with orthogonal remainders: cos θ_k e_1 + sin θ_k e_{k+1}, (n, n + 1)."""
-    θ = check.real("angles", θ, (None,))
+def at_angles(angles):
+    """Unit rows at angles θ_k from the first axis, remainders orthogonal: cos θ_k e_1 + sin θ_k e_{k+1}, (n, n + 1)."""
+    θ = check.real("angles", angles, (None,))
     return torch.cat([θ.cos()[:, None], torch.diag(θ.sin())], -1)
 
 
@@ -153,9 +155,10 @@ def overlap(bias, correlation=0.0):
             return float(μ > 0), max(μ, 0.0)
         return ndtr(μ / s), μ * ndtr(μ / s) + s * _density(μ / s)
 
-    kinks = [-b / r] if -b < -b / r < -b + 40 else None
-    both, product = (quad(lambda z, part=part: _density(z) * given(z)[part] * (b + z if part else 1), -b, max(-b, 0) + 12,
-                          points=kinks if kinks and kinks[0] < max(-b, 0) + 12 else None, limit=200)[0] for part in (0, 1))
+    high = max(-b, 0) + 12
+    kink = [-b / r] if -b < -b / r < high else None                 # where the other's mean changes sign
+    both = quad(lambda z: _density(z) * given(z)[0], -b, high, points=kink, limit=200)[0]
+    product = quad(lambda z: _density(z) * given(z)[1] * (b + z), -b, high, points=kink, limit=200)[0]
     return float(both / on), float(product / square)
 
 
@@ -168,7 +171,8 @@ def _rows(W, U):
     U = check.real("U", U, None, W.dtype, W.device)
     for name, x in (("W", W), ("U", U)):
         if x.ndim < 2 or not x.numel() or x.shape[-1] != W.shape[-1]:
-            raise ValueError(f"W and U must have shapes (..., n, d) and (..., m, d); found {tuple(W.shape)} and {tuple(U.shape)}")
+            raise ValueError("W and U must have shapes (..., n, d) and (..., m, d); found "
+                             f"{tuple(W.shape)} and {tuple(U.shape)}")
         zero = x.detach().norm(dim=-1) == 0
         if zero.any():
             raise ValueError(f"{check.at(name, check.first(zero))} must not be 0: it has no direction")
@@ -180,10 +184,12 @@ def _two_layers(student, teacher):
     for name, net in (("student", student), ("teacher", teacher)):
         check.instance(name, net, Dense)
         if net.depth != 2 or net.norm is not None or any(b is not None and b.any() for b in net.b):
-            raise ValueError(f"{name} must have two layers, no biases and no norm; found {net}, biases {net.b[1] is not None}")
-    if student.widths[0] != teacher.widths[0] or student.widths[-1] != teacher.widths[-1] or student.leak != teacher.leak:
-        raise ValueError(f"student and teacher must have the same inputs, outputs and leak; found {student} and {teacher}, "
-                         f"leaks {student.leak:g} and {teacher.leak:g}")
+            raise ValueError(f"{name} must have two layers, no biases and no norm; found {net}, "
+                             f"biases {net.b[1] is not None}")
+    if student.widths[::2] != teacher.widths[::2] or student.leak != teacher.leak:
+        raise ValueError(f"student and teacher must have the same inputs, outputs and leak; found {student} and "
+                         f"{teacher}, leaks {student.leak:g} and {teacher.leak:g}")
     if student.dtype != teacher.dtype or student.device != teacher.device:
-        raise TypeError(f"student and teacher must have one dtype and device; found {student.dtype} and {teacher.dtype}")
+        raise TypeError("student and teacher must have one dtype and device; found "
+                        f"{student.dtype} and {teacher.dtype}")
     return student.W[1], student.W[2], teacher.W[1], teacher.W[2]

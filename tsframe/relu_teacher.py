@@ -1,4 +1,4 @@
-"""Floor 4. A dense student's signal on the activations of teacher and student: expansion, averaged rule, specialization."""
+"""Floor 4. A dense student's signal on activations of teacher and student: expansion, averaged rule, alignment."""
 from typing import NamedTuple
 
 import torch
@@ -28,7 +28,8 @@ class GradientExpansion(NamedTuple):
 def gradient_expansion(student, teacher, x):
     """The student's signal as a sum over teacher nodes minus a sum over student nodes, at any depth, sample by sample.
 
-        V_{L-1} = [W_L, b_L],   V_{l-1} = V_l D~_l W~_l,   A_l = V_l^T V°_l,   B_l = V_l^T V_l
+        V_{L-1} = [W_L, b_L],   V_{l-1} = V_l D~_l W~_l
+        A_l = V_l^T V°_l,   B_l = V_l^T V_l
         g_l = D_l (A_l f~°_l - B_l f~_l), all but the last row,   g_L = y° - y
 
     x : (..., N, n_0). Networks of one depth, without norm; every sample takes Σ n_L (n_l + 1) numbers and more.
@@ -61,15 +62,17 @@ def balance(student):
 def averaged_update(student, teacher, x, layerwise=False):
     """The averaged rule: ΔW and Δb by layer, from means over the rows of x (N, n_0).
 
-        H_l = E[D~_l B_l D~_l],   H°_l = E[D~_l A_l D~°_l]  (1 at the top),   L = E[f~ f~^T],   L° = E[f~ f~°^T]
-        [ΔW_l, Δb_l] = H°_l W~°_l L°_{l-1}^T - H_l W~_l L_{l-1}, all but the last row
+        H_l = E[D~_l B_l D~_l],   H°_l = E[D~_l A_l D~°_l],   1 at the top
+        L_l = E[f~_l f~_l^T],   L°_l = E[f~_l f~°_l^T]
+        [ΔW_l, Δb_l] = H°_l W~°_l L°_{l-1}^T - H_l W~_l L_{l-1}
 
-    Exact at the top, for one sample, and where all gates are constant on x; else an approximation.
-    layerwise : whether B and A are averaged at every layer on the way down, H_{l-1} = E[d d^T] ∘ (W~_l^T H_l W~_l), which
-        is another approximation two and more layers below the top
+    all but the last row. Exact at the top, for one sample, and where all gates are constant on x; else an approximation.
+    layerwise : whether B and A are averaged at every layer on the way down, H_{l-1} = E[d d^T] ∘ (W~_l^T H_l W~_l),
+        which is another approximation two and more layers below the top
     Returns lists like W and b. Source: Tian et al. (2019); chapter `relu-teachers`, averaged rule.
     """
     _pair(student, teacher)
+    check.flag("layerwise", layerwise)
     run, its = student.propagate(x), teacher.propagate(x)
     n, L = run.f[0].shape[-2], student.depth
     f, f0 = [homogeneous(v) for v in run.f], [homogeneous(v) for v in its.f]
@@ -103,7 +106,8 @@ def fixed_readout(f, f0, V0):
     """
     f = check.real("f", f)
     f0, V0 = check.real("f0", f0, None, f.dtype, f.device), check.real("V0", V0, None, f.dtype, f.device)
-    if f.ndim < 2 or f0.ndim < 2 or f.shape[-2] != f0.shape[-2] or V0.ndim < 2 or V0.shape[-1] != f0.shape[-1] or not f.numel():
+    fits = min(f.ndim, f0.ndim, V0.ndim) > 1 and f.shape[-2] == f0.shape[-2] and V0.shape[-1] == f0.shape[-1]
+    if not fits or not f.numel():
         raise ValueError("f, f0, V0 must have shapes (..., N, n), (..., N, m), (n_L, m); found "
                          f"{tuple(f.shape)}, {tuple(f0.shape)}, {tuple(V0.shape)}")
     L, cross = f.mT @ f / f.shape[-2], f.mT @ f0 / f.shape[-2]
@@ -126,7 +130,9 @@ class Alignment(NamedTuple):
 def alignment(student, teacher, tol=1e-6):
     """Which students of a two-layer network share a teacher node's hyperplane, and what they must add up to.
 
-        where the signal is 0 around a point of ∂E°_j that k observes:   Σ_{k' aligned with j} B_kk' |λ_k'j| = A_kj
+        Σ_{k' aligned with j} B_kk' |λ_k'j| = A_kj
+
+    wherever the signal of k is 0 around a point of ∂E°_j at which k is on and no other node changes.
 
     tol : rows [w, b] count as aligned when the sine of their angle is at most this
     Source: Tian (2020); chapter `specialization`, alignment.
@@ -170,13 +176,16 @@ def small_gradient(student, teacher, x, j):
     t = torch.where(torch.isfinite(t), t, 1)[:, None] * (1 - 1e-9)  # no other boundary at all: any t
     on = z[:, :n] > 0
     ends = [student.propagate(y, teacher(y)[-1]).g[1] for y in (x0 - t * ray, x0, x0 + t * ray)]
-    ε = torch.stack(ends).abs().amax(0)                             # linear on either side of x0: largest at these three
+    ε = torch.stack(ends).abs().amax(0)                             # linear on either side of x0: it is one of these
     A = (student.W[2].mT @ teacher.W[2])[:, j]
     return A.abs() * w0.norm() * t * on, ε * on
 
 
 def homogeneous(f):
-    """[f; 1]: (..., n) -> (..., n + 1)."""
+    """f~ = [f; 1]: (..., n) -> (..., n + 1)."""
+    f = check.real("f", f)
+    if not f.ndim:
+        raise ValueError(f"f must have shape (..., n); found {f.item():g}")
     return torch.cat([f, torch.ones_like(f[..., :1])], -1)
 
 
@@ -206,9 +215,10 @@ def _pair(student, teacher, depth=None):
     if depth is not None and student.depth != depth:
         raise ValueError(f"student must have {depth} layers of weights; found {student.depth}")
     if student.depth != teacher.depth or any(student.widths[i] != teacher.widths[i] for i in (0, -1)):
-        raise ValueError(f"student and teacher must have one depth, and the same inputs and outputs; found {student} and {teacher}")
+        raise ValueError("student and teacher must have one depth, and the same inputs and outputs; found "
+                         f"{student} and {teacher}")
     if student.norm is not None or teacher.norm is not None:
         raise ValueError(f"student and teacher must be without norm; found {student.norm} and {teacher.norm}")
     if student.dtype != teacher.dtype or student.device != teacher.device:
-        raise TypeError(f"student and teacher must have one dtype and device; found {student.dtype} on {student.device} and "
-                        f"{teacher.dtype} on {teacher.device}")
+        raise TypeError("student and teacher must have one dtype and device; found "
+                        f"{student.dtype} on {student.device} and {teacher.dtype} on {teacher.device}")
