@@ -414,7 +414,8 @@ def player(draw, times, alt, label="t = {:g}", seconds=6):
 <style>.player svg[hidden]{{display:none}} .player text{{font-family:var(--sans,sans-serif)!important}}
 .player svg{{max-width:min(100%,calc(var(--w)*112px))}}
 .player .controls{{display:flex;gap:.8em;align-items:center;justify-content:center;font:.95rem var(--sans,sans-serif)}}
-.player input{{flex:0 1 16em;min-width:5em;height:28px;accent-color:var(--student)}} .player button{{min-height:36px;min-width:4em}}
+.player input{{flex:0 1 16em;min-width:5em;height:28px;accent-color:var(--student)}}
+.player button{{min-height:36px;min-width:4em}}
 .player output{{min-width:5em}} @media (pointer:coarse){{.player button,.player input{{min-height:44px}}}}
 @media print{{.player .controls{{display:none}}}}</style>
 <script>(() => {{
