@@ -403,8 +403,9 @@ def player(draw, times, alt, label="t = {:g}", seconds=6):
         svg = re.sub(r'\bid="', f'id="{key}-{i}-', svg)
         svg = re.sub(r'(href="#|url\(#)', rf"\g<1>{key}-{i}-", svg)
         svg = re.sub(r"-?\d+\.\d{3,}", lambda m: f"{float(m[0]):.2f}", svg)
-        head = (f'<svg viewBox="0 0 {figure.get_figwidth() * 72:g} {figure.get_figheight() * 72:g}" class="fig" role="img"'
-                f' style="--w:{figure.get_figwidth():g}" aria-label="{escape(alt)}"{" hidden" * (i < last)}>')
+        width, height = figure.get_size_inches()
+        head = (f'<svg viewBox="0 0 {width * 72:g} {height * 72:g}" class="fig" style="--w:{width:g}" role="img"'
+                f' aria-label="{escape(alt)}"{" hidden" * (i < last)}>')
         frames[i] = recolour(re.sub(r"<svg[^>]*>", head, svg, count=1))
     return _Player(f'''<div class="player" id="{key}">{"".join(frames)}
 <p class="controls"><button type="button">Play</button>
@@ -413,7 +414,8 @@ def player(draw, times, alt, label="t = {:g}", seconds=6):
 <style>.player svg[hidden]{{display:none}} .player text{{font-family:var(--sans,sans-serif)!important}}
 .player svg{{max-width:min(100%,calc(var(--w)*112px))}}
 .player .controls{{display:flex;gap:.8em;align-items:center;justify-content:center;font:.95rem var(--sans,sans-serif)}}
-.player input{{flex:0 1 16em;min-width:5em;height:28px;accent-color:var(--student)}} .player button{{min-height:36px;min-width:4em}}
+.player input{{flex:0 1 16em;min-width:5em;height:28px;accent-color:var(--student)}}
+.player button{{min-height:36px;min-width:4em}}
 .player output{{min-width:5em}} @media (pointer:coarse){{.player button,.player input{{min-height:44px}}}}
 @media print{{.player .controls{{display:none}}}}</style>
 <script>(() => {{
@@ -433,7 +435,11 @@ def player(draw, times, alt, label="t = {:g}", seconds=6):
     if (range.value == {last}) range.value = 0;
     button.textContent = "Stop";
     show();
-    clock = setInterval(() => {{ range.value++; show(); if (range.value == {last}) stop(); }}, {1000 * seconds // len(times)});
+    clock = setInterval(() => {{
+      range.value++;
+      show();
+      if (range.value == {last}) stop();
+    }}, {1000 * seconds // len(times)});
   }});
   show();
 }})();</script></div>''')

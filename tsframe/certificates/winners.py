@@ -139,8 +139,8 @@ def twins(rng):
         found = []
         for δ in [*δs, 0.8]:
             rows = torch.tensor([[math.cos(a * δ), math.sin(a * δ), 0, 0],
-                                 [math.cos(b * δ), math.sin(b * δ) * math.cos(ψ), math.sin(b * δ) * math.sin(ψ), 0]],
-                                dtype=torch.float64)
+                                 [math.cos(b * δ), math.sin(b * δ) * math.cos(ψ),
+                                  math.sin(b * δ) * math.sin(ψ), 0]], dtype=torch.float64)
             p, q = (float(_pull(w, np.eye(4)[0]) @ w) for w in rows.numpy())      # E[f f°]
             k = float(_pull(rows[0].numpy(), rows[1].numpy()) @ rows[0].numpy())
             V = torch.tensor([[p / 2 - k * q, q / 2 - k * p]], dtype=torch.float64) / (0.25 - k * k)
