@@ -200,3 +200,19 @@ def test_a_player_holds_every_frame_and_shows_the_last(tmp_path):
 def test_a_player_needs_times_and_words(times, alt, message):
     with pytest.raises(ValueError, match=message):
         plots.player(lambda i: None, times, alt)
+
+
+# numbers in the text
+
+@pytest.mark.parametrize("value, words, text", [(0.1263, "a:.1%", "12.6%"), (7, "a", "7"), ("−0.1 ± 2", "a", "−0.1 ± 2"),
+                                                (2, "a:.1f", "2.0")])
+def test_a_number_is_kept_for_the_book_and_said_in_jupyter(value, words, text, monkeypatch):
+    from myst_nb.core.variables import format_plain_text
+
+    shown = []
+    monkeypatch.setattr("IPython.display.display", lambda data, **options: shown.append((data, options)))
+    plots.glue("a", value)
+    (data, options), = shown
+    assert options["metadata"]["scrapbook"]["name"] == "a" and plots.glue[words] == text
+    kept = data["application/papermill.record/text/plain"]
+    assert format_plain_text(kept, words.partition(":")[2]) == text         # what the page says
