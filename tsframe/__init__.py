@@ -16,6 +16,9 @@ from .factors import block_masks, leak, product_teacher, random_teacher, separat
 from .training import History, train
 from .curvature import sharpness
 from .ensembles import train_dense
+from .correspondence import (Correlation, Group, Match, assignment, best_match, colinear_groups, contribution, correlation,
+                             layer_correlations, ranks, state_correlations, table_correlations)
+from .sweeps import sweep
 from .certificates import Certificate, certify
 
 __version__ = "0.1.0"

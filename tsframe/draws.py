@@ -120,7 +120,7 @@ def near_teacher(student, teacher, noise, *, seed):
         if mine is not None:
             block = mine[(..., *(slice(n) for n in its.shape))]
             block.copy_(its.to(block) + noise * _normal(block.shape, rng).to(block))
-    return new
+    return new.copy()                                               # and look at what the noise made
 
 
 def normal_inputs(features, std=1.0, dtype=torch.float64):
@@ -143,7 +143,7 @@ def _widths(widths):
 
 
 def _float(dtype):
-    if dtype not in check.FLOATS:
+    if not isinstance(dtype, torch.dtype) or dtype not in check.FLOATS:
         raise TypeError(f"dtype must be torch.float32 or torch.float64; found {dtype!r}")
     return dtype
 

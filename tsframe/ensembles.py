@@ -48,7 +48,7 @@ def train_dense(student, teacher, data, *, steps, lr, batch=64, seed, unit=None,
         scaled = range(1, student.depth + (unit == "all"))
     else:
         scaled = ()
-    rates = _rates(lr)
+    device, rates = _device(device, student), _rates(lr)
     net = _Trainer(student, batch, frozen, [l for l in scaled if l not in frozen], device)
     batches = _batches(student, teacher, data, batch, check.generator(seed), steps + 1, net.device)
     history, losses = History([], None, []), []
@@ -81,7 +81,7 @@ class _Trainer:
         self.leak, norm = student.leak, student.norm
         self.before = norm if norm is not None and norm.place == "before" else None
         self.after = norm if norm is not None and norm.place == "after" else None
-        self.device = student.device if device is None else torch.device(device)
+        self.device = device
         self.W = [None] + [w.detach().to(self.device).flatten(0, -3) if w.ndim > 2 else w.detach().to(self.device)[None]
                            for w in student.W[1:]]
         self.b = [None] + [w.new_zeros(len(w), 1, w.shape[-2]) if b is None else
@@ -131,6 +131,16 @@ class _Trainer:
             for mine, its in zip(self.W[1:] + self.b[1:], self.student.W[1:] + self.student.b[1:]):
                 if its is not None:
                     its.detach().copy_(mine.view(its.shape))
+
+
+def _device(device, student):
+    """The device of this name, where there is one."""
+    try:
+        device = student.device if device is None else torch.device(device)
+        torch.empty(0, device=device)
+    except (TypeError, ValueError, RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(f"device must be one that torch has here, such as 'cpu'; found {device!r} ({error})") from None
+    return device
 
 
 def _rates(lr):

@@ -44,6 +44,7 @@ def pull(W, U, leak=0.0, averaged=False):
 
     averaged : E[σ'(w·x) σ'(u·x)] E[x x^T] u instead, the averaged rule's, which lacks the part along ŵ
     """
+    check.flag("averaged", averaged)
     W, U = _rows(W, U)
     leak, θ = check.number("leak", leak, 0, 1), _angles(W, U)[..., None]
     w, u = unit_rows(W).unsqueeze(-2), U.unsqueeze(-3)
@@ -59,7 +60,7 @@ def update(student, teacher, averaged=False):
     averaged : the averaged rule's ΔW; orthogonal to w_k it is the same. Two layers, no biases, no norm, one leak.
     Source: chapter `winners`.
     """
-    return _update(*_two_layers(student, teacher), student.leak, averaged)
+    return _update(*_two_layers(student, teacher), student.leak, check.flag("averaged", averaged))
 
 
 def _update(W, V, W0, V0, leak, averaged=False):
@@ -128,9 +129,9 @@ def arrival_time(start, end=0.01):
                 math.log(start))[0]
 
 
-def at_angles(θ):
+def at_angles(angles):
     """Unit rows at angles θ_k from the first axis, with orthogonal remainders: cos θ_k e_1 + sin θ_k e_{k+1}, (n, n + 1)."""
-    θ = check.real("angles", θ, (None,))
+    θ = check.real("angles", angles, (None,))
     return torch.cat([θ.cos()[:, None], torch.diag(θ.sin())], -1)
 
 

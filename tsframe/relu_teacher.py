@@ -70,6 +70,7 @@ def averaged_update(student, teacher, x, layerwise=False):
     Returns lists like W and b. Source: Tian et al. (2019); chapter `relu-teachers`, averaged rule.
     """
     _pair(student, teacher)
+    check.flag("layerwise", layerwise)
     run, its = student.propagate(x), teacher.propagate(x)
     n, L = run.f[0].shape[-2], student.depth
     f, f0 = [homogeneous(v) for v in run.f], [homogeneous(v) for v in its.f]
@@ -176,7 +177,10 @@ def small_gradient(student, teacher, x, j):
 
 
 def homogeneous(f):
-    """[f; 1]: (..., n) -> (..., n + 1)."""
+    """f~ = [f; 1]: (..., n) -> (..., n + 1)."""
+    f = check.real("f", f)
+    if not f.ndim:
+        raise ValueError(f"f must have shape (..., n); found {f.item():g}")
     return torch.cat([f, torch.ones_like(f[..., :1])], -1)
 
 
