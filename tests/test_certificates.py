@@ -32,6 +32,7 @@ IDS = [
     # relu-teachers
     # winners
     # specialization
+    "boundary-jump", "alignment", "unaligned-groups", "small-gradient",
 ]
 BOUNDED = ["spurious-crossing"]         # of kind "approximation": the tolerance is a proved bound
 
@@ -252,6 +253,11 @@ def each_once(monkeypatch):
     monkeypatch.setattr(tsf.Ladder, "coarse", classmethod(coarse))
 
 
+def soft_dense_gates(monkeypatch):
+    real = tsf.Dense.gate
+    monkeypatch.setattr(tsf.Dense, "gate", lambda self, h: real(self, h) * 0.9)
+
+
 FAULTS = [
     ("one parent only", one_parent, "marginalized-gradient bayes-reversal expansion matrix-form finest-ladder "
                                     "coarse-ladder reduced-gradient"),
@@ -329,6 +335,22 @@ FAULTS = [
     # relu-teachers
     # winners
     # specialization
+    ("A of the lowest layer 1e-9 off", wrapped("gradient_expansion", lambda e: e._replace(A=times(1 + 1e-9)(e.A)),
+                                               specialization), "boundary-jump"),
+    ("B turned", wrapped("gradient_expansion", lambda e: e._replace(B=[x.mT * torch.arange(1, x.shape[-1] + 1) for x in e.B]),
+                         specialization), "boundary-jump"),
+    ("a negated student that is not seen", wrapped("alignment", lambda a: a._replace(λ=a.λ.clamp(min=0)), specialization),
+     "alignment"),
+    ("an aligned sum 1e-9 off", wrapped("alignment", lambda a: a._replace(reached=(1 + 1e-9) * a.reached), specialization),
+     "alignment small-gradient"),
+    ("open gates of 0.9 in dense networks", soft_dense_gates, "boundary-jump small-gradient"),
+    ("a group that forgets a node", wrapped("colinear_groups", lambda gs: [g._replace(nodes=g.nodes[:-1]) for g in gs],
+                                            specialization), "unaligned-groups"),
+    ("a group's signs lost", wrapped("colinear_groups", lambda gs: [g._replace(signs=[1] * len(g.nodes)) for g in gs],
+                                     specialization), "unaligned-groups"),
+    ("a bound 1e-9 off", wrapped("small_gradient", lambda r: ((1 + 1e-9) * r[0], r[1]), specialization), "small-gradient"),
+    ("a signal too small by 1e-9", wrapped("small_gradient", lambda r: (r[0], (1 - 1e-9) * r[1]), specialization),
+     "small-gradient"),
 ]
 
 
