@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import tsframe as tsf
-from tsframe import expansion
+from tsframe import ensembles, expansion, gaussian
 from tsframe.certificates import (Certificate, batchnorm, certify, disentanglement, examples, noise, nonlinearity,
                                   overfitting, registry, relu_teachers, setting, specialization, winners)
 from tsframe.certificates.registry import REGISTRY, Certificates
@@ -31,6 +31,7 @@ IDS = [
     "minibatch-ladder", "batch-tables", "noise-stability",
     # relu-teachers
     # winners
+    "angle-flow", "losers-vanish", "near-copies", "twins", "overlap-bias",
     # specialization
     "boundary-jump", "alignment", "unaligned-groups", "small-gradient",
 ]
@@ -334,6 +335,15 @@ FAULTS = [
     ("batches that forget how often a row came", each_once, "batch-tables"),
     # relu-teachers
     # winners
+    ("a pull one per mille off", wrapped("update", lambda d: (1.001 * d[0], d[1]), gaussian), "angle-flow"),
+    ("an arrival 1e-6 late", wrapped("arrival_time", lambda t: t * (1 + 1e-6), gaussian), "angle-flow"),
+    ("a step 1e-9 off", wrapped("_rates", lambda rates: {t: η * (1 + 1e-9) for t, η in rates.items()}, ensembles),
+     "losers-vanish"),
+    ("a readout 1e-9 off", wrapped("fixed_readout", lambda V: V + 1e-9, winners), "losers-vanish near-copies"),
+    ("a readout that does not rest", wrapped("update", lambda d: (d[0], d[1] + 1e-6), gaussian), "twins"),
+    ("overlaps with a kink", wrapped("kernel", lambda κ: κ + 1e-5 * (0.5 - κ).clamp(min=0).sqrt(), gaussian), "twins"),
+    ("a share 1e-9 off", wrapped("overlap", lambda x: (x[0], x[1] * (1 + 1e-9)), gaussian), "overlap-bias"),
+    ("a chance 1e-9 off", wrapped("overlap", lambda x: (x[0] + 1e-9, x[1]), gaussian), "overlap-bias"),
     # specialization
     ("A of the lowest layer 1e-9 off", wrapped("gradient_expansion", lambda e: e._replace(A=times(1 + 1e-9)(e.A)),
                                                specialization), "boundary-jump"),

@@ -180,3 +180,23 @@ def test_the_hero_is_what_its_script_draws():
     assert all(torch.equal(torch.tensor(a), b) for a, b in zip(hero.CHILDREN[1:], pyramid.children[1:]))
     for path, text in hero.files().items():
         assert path.read_text(encoding="utf-8") == text, f"{path.name} is stale: run python book/_ext/hero.py"
+
+
+def test_a_player_holds_every_frame_and_shows_the_last(tmp_path):
+    shown = plots.player(lambda i: plots.theory(X, i * X), [0, 1.5, 3], "lines <that> turn", label="t = {:.1f} s")
+    html = shown._repr_html_()
+    assert html.count("<svg") == 3 and html.count(" hidden>") == 2 and not plt.get_fignums()
+    ids = re.findall(r'\bid="([^"]+)"', html)
+    assert len(ids) == len(set(ids)) and set(re.findall(r"url\(#([^)]+)\)", html)) <= set(ids)
+    assert "t = 3.0 s</output>" in html and '"t = 1.5 s"' in html and "lines &lt;that&gt; turn" in html
+    assert "var(--theory,#43107a)" in html and not re.search(r"(?<!,)#43107a", html)
+    assert html == plots.player(lambda i: plots.theory(X, i * X), [0, 1.5, 3], "lines <that> turn", label="t = {:.1f} s")
+    assert repr(shown) == "player of 3 frames"
+
+
+@pytest.mark.parametrize("times, alt, message", [
+    ([], "some words", "times must have 1 axes and an entry"), ([0, np.nan], "some words", "times must be finite"),
+    ([0], " ", "alt must say in words"), ([0], None, "alt must say in words")])
+def test_a_player_needs_times_and_words(times, alt, message):
+    with pytest.raises(ValueError, match=message):
+        plots.player(lambda i: None, times, alt)

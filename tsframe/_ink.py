@@ -4,6 +4,7 @@ A colour means a role and nothing else, and each role has a second sign beside i
 teacher, a circle the student, a line is theory, a diamond with a bar is a measurement, a cross is a
 counter-example. The style sheet of the pages holds the same table (tests/test_plots.py).
 """
+import re
 import sys
 from functools import cache
 from pathlib import Path as File
@@ -51,6 +52,13 @@ STYLE = {
     "lines.markersize": 5, "lines.markeredgewidth": 1.3, "errorbar.capsize": 0,
     "axes.prop_cycle": mpl.cycler(color=[INK["theory"]]), "svg.fonttype": "path",
     "svg.hashsalt": "teachers-graph"}
+
+
+def recolour(text):
+    """Hex colours of the table in a piece of HTML or SVG become the page's variables, var(--role,#hex)."""
+    names = {colour: role for role, colour in INK.items()}
+    return re.sub(r"#[0-9a-fA-F]{6}\b", lambda m: f"var(--{names[m[0].lower()]},{m[0]})"
+                  if m[0].lower() in names else m[0], text)
 
 
 @cache

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 from scipy.integrate import quad
-from scipy.stats import norm
+from scipy.special import ndtr
 
 from . import _checks as check
 from .dense import Dense, unit_rows
@@ -141,7 +141,7 @@ def overlap(bias, correlation=0.0):
     Returns two floats; by quadrature, in [-1, 1] the correlation. At 0: Φ(b) and E[f]²/E[f²]. Chapter `winners`.
     """
     b, r = check.number("bias", bias, -30, 30), check.number("correlation", correlation, -1, 1)
-    on, mean, square = norm.cdf(b), b * norm.cdf(b) + norm.pdf(b), (1 + b * b) * norm.cdf(b) + b * norm.pdf(b)
+    on, mean, square = ndtr(b), b * ndtr(b) + _density(b), (1 + b * b) * ndtr(b) + b * _density(b)
     if r == 0:
         return float(on), float(mean**2 / square)
     if r == 1:
@@ -152,12 +152,16 @@ def overlap(bias, correlation=0.0):
         μ = b + r * z
         if s == 0:
             return float(μ > 0), max(μ, 0.0)
-        return norm.cdf(μ / s), μ * norm.cdf(μ / s) + s * norm.pdf(μ / s)
+        return ndtr(μ / s), μ * ndtr(μ / s) + s * _density(μ / s)
 
     kinks = [-b / r] if -b < -b / r < -b + 40 else None
-    both, product = (quad(lambda z, part=part: norm.pdf(z) * given(z)[part] * (b + z if part else 1), -b, max(-b, 0) + 12,
+    both, product = (quad(lambda z, part=part: _density(z) * given(z)[part] * (b + z if part else 1), -b, max(-b, 0) + 12,
                           points=kinks if kinks and kinks[0] < max(-b, 0) + 12 else None, limit=200)[0] for part in (0, 1))
     return float(both / on), float(product / square)
+
+
+def _density(z):
+    return math.exp(-z * z / 2) / math.sqrt(2 * math.pi)
 
 
 def _rows(W, U):

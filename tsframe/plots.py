@@ -3,6 +3,12 @@
 Each takes ``ax=None``, the current axes, and keeps to the book's colours: a colour means a role,
 with a second sign beside it (`_ink.py`). ``book_style()`` sets fonts, sizes and SVG output.
 """
+import hashlib
+import io
+import json
+import re
+from html import escape
+
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
@@ -10,11 +16,11 @@ from matplotlib.patches import PathPatch, Polygon, Rectangle
 from matplotlib.path import Path
 
 from . import _ink as ink
-from ._ink import CHANNEL, DARK, INK, PARTS, book_style
+from ._ink import CHANNEL, DARK, INK, PARTS, book_style, recolour
 from .hierarchy import Hierarchy
 
 __all__ = ["CHANNEL", "DARK", "INK", "PARTS", "band", "book_style", "counter", "curve",
-           "hierarchy", "history", "label_end", "measured", "parts_along", "patches",
+           "hierarchy", "history", "label_end", "measured", "parts_along", "patches", "player",
            "residual_parts", "samples", "table", "theory"]
 
 
@@ -369,3 +375,75 @@ def parts_along(steps, parts, ax=None, role="ink"):
         draw(steps, series, role, ax, label=name, ls=PARTS.get(name, "-"),
              lw=2.6 if name == "total" else 1.5)
     return label_end(ax)
+
+
+# Moving pictures ------------------------------------------------------------------------------
+
+def player(draw, times, alt, label="t = {:g}", seconds=6):
+    """A moving picture for the page and for Jupyter: one frame a time, a slider and a button.
+
+    ``draw(i)`` draws frame i on the current figure, empty at the start. The last frame is shown first, and
+    alone in print; ``alt`` says what is seen, ``label`` names a frame by its time. Needs no kernel.
+    """
+    times = ink.array(times, "times", 1)
+    if not isinstance(alt, str) or not alt.strip():
+        raise ValueError("alt must say in words what the moving picture shows")
+    frames, last = [], len(times) - 1
+    with mpl.rc_context({"svg.fonttype": "none"}):              # letters as text: a tenth of the bytes
+        for i in range(len(times)):
+            figure, file = plt.figure(), io.StringIO()
+            draw(i)
+            figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+            plt.close(figure)
+            svg = re.sub(r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>|<!--.*?-->", "",
+                         file.getvalue(), flags=re.S)
+            frames.append(svg[svg.index("<svg"):])
+    key = "p" + hashlib.sha256("".join(frames).encode()).hexdigest()[:8]
+    for i, svg in enumerate(frames):
+        svg = re.sub(r'\bid="', f'id="{key}-{i}-', svg)
+        svg = re.sub(r'(href="#|url\(#)', rf"\g<1>{key}-{i}-", svg)
+        svg = re.sub(r"-?\d+\.\d{3,}", lambda m: f"{float(m[0]):.2f}", svg)
+        head = (f'<svg viewBox="0 0 {figure.get_figwidth() * 72:g} {figure.get_figheight() * 72:g}" class="fig" role="img"'
+                f' style="--w:{figure.get_figwidth():g}" aria-label="{escape(alt)}"{" hidden" * (i < last)}>')
+        frames[i] = recolour(re.sub(r"<svg[^>]*>", head, svg, count=1))
+    return _Player(f'''<div class="player" id="{key}">{"".join(frames)}
+<p class="controls"><button type="button">Play</button>
+<input type="range" min="0" max="{last}" value="{last}" aria-label="time">
+<output>{escape(label.format(times[-1]))}</output></p>
+<style>.player svg[hidden]{{display:none}} .player text{{font-family:var(--sans,sans-serif)!important}}
+.player svg{{max-width:min(100%,calc(var(--w)*112px))}}
+.player .controls{{display:flex;gap:.8em;align-items:center;justify-content:center;font:.95rem var(--sans,sans-serif)}}
+.player input{{flex:0 1 16em;min-width:5em;height:28px;accent-color:var(--student)}} .player button{{min-height:36px;min-width:4em}}
+.player output{{min-width:5em}} @media (pointer:coarse){{.player button,.player input{{min-height:44px}}}}
+@media print{{.player .controls{{display:none}}}}</style>
+<script>(() => {{
+  const box = document.getElementById("{key}"), frames = box.querySelectorAll("svg");
+  const [button, range, out] = ["button", "input", "output"].map(name => box.querySelector(name));
+  const names = {json.dumps([label.format(t) for t in times])};
+  let clock = 0;
+  const show = () => {{
+    frames.forEach((svg, i) => svg.toggleAttribute("hidden", i != range.value));
+    out.textContent = names[range.value];
+    range.setAttribute("aria-valuetext", names[range.value]);
+  }};
+  const stop = () => {{ clearInterval(clock); clock = 0; button.textContent = "Play"; }};
+  range.addEventListener("input", () => {{ stop(); show(); }});
+  button.addEventListener("click", () => {{
+    if (clock) return stop();
+    if (range.value == {last}) range.value = 0;
+    button.textContent = "Stop";
+    show();
+    clock = setInterval(() => {{ range.value++; show(); if (range.value == {last}) stop(); }}, {1000 * seconds // len(times)});
+  }});
+  show();
+}})();</script></div>''')
+
+
+class _Player(str):
+    """HTML that Jupyter and the book show as it is."""
+
+    def _repr_html_(self):
+        return str(self)
+
+    def __repr__(self):
+        return f"player of {self.count('<svg')} frames"

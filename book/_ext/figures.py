@@ -9,16 +9,11 @@ from pathlib import Path
 
 from docutils import nodes
 
-from tsframe.plots import INK
+from tsframe._ink import INK, recolour
 
 TOKENS = {colour.lower(): role for role, colour in INK.items()}
 SVG, XLINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}"
 DROPPED = {SVG + "metadata", SVG + "style", SVG + "title"}    # a <style> would leak into the page
-
-
-def recolour(text):
-    return re.sub(r"#[0-9a-fA-F]{6}\b", lambda m: f"var(--{TOKENS[m[0].lower()]},{m[0]})"
-                  if m[0].lower() in TOKENS else m[0], text)
 
 
 def shorten(path):
