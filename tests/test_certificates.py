@@ -36,6 +36,7 @@ IDS = [
     # winners
     "angle-flow", "losers-vanish", "near-copies", "twins", "overlap-bias",
     # specialization
+    "boundary-jump", "alignment", "unaligned-groups", "small-gradient",
 ]
 BOUNDED = ["spurious-crossing"]         # of kind "approximation": the tolerance is a proved bound
 
@@ -380,6 +381,22 @@ FAULTS = [
     ("a share 1e-9 off", wrapped("overlap", lambda x: (x[0], x[1] * (1 + 1e-9)), gaussian), "overlap-bias"),
     ("a chance 1e-9 off", wrapped("overlap", lambda x: (x[0] + 1e-9, x[1]), gaussian), "overlap-bias"),
     # specialization
+    ("A of the lowest layer 1e-9 off", wrapped("gradient_expansion", lambda e: e._replace(A=times(1 + 1e-9)(e.A)),
+                                               specialization), "boundary-jump"),
+    ("B turned", wrapped("gradient_expansion", lambda e: e._replace(B=[x.mT * torch.arange(1, x.shape[-1] + 1) for x in e.B]),
+                         specialization), "boundary-jump"),
+    ("a negated student that is not seen", wrapped("alignment", lambda a: a._replace(λ=a.λ.clamp(min=0)), specialization),
+     "alignment"),
+    ("an aligned sum 1e-9 off", wrapped("alignment", lambda a: a._replace(reached=(1 + 1e-9) * a.reached), specialization),
+     "alignment small-gradient"),
+    ("open gates of 0.9 in dense networks", soft_dense_gates, "boundary-jump small-gradient"),
+    ("a group that forgets a node", wrapped("colinear_groups", lambda gs: [g._replace(nodes=g.nodes[:-1]) for g in gs],
+                                            specialization), "unaligned-groups"),
+    ("a group's signs lost", wrapped("colinear_groups", lambda gs: [g._replace(signs=[1] * len(g.nodes)) for g in gs],
+                                     specialization), "unaligned-groups"),
+    ("a bound 1e-9 off", wrapped("small_gradient", lambda r: ((1 + 1e-9) * r[0], r[1]), specialization), "small-gradient"),
+    ("a signal too small by 1e-9", wrapped("small_gradient", lambda r: (r[0], (1 - 1e-9) * r[1]), specialization),
+     "small-gradient"),
 ]
 
 

@@ -20,9 +20,9 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 NEEDS = [Requirement(r) for r in sum(PROJECT["optional-dependencies"].values(), PROJECT["dependencies"])]
 MODULES = {".".join(f.relative_to(ROOT / "tsframe").with_suffix("").parts).removesuffix(".__init__"): f
            for f in (ROOT / "tsframe").rglob("*.py")}
-FLOORS = {"_checks": 0, "_products": 0, "_ink": 0, "hierarchy": 1, "teacher": 2, "batchnorm": 2, "ladder": 3, "student": 3,
+FLOORS = {"_checks": 0, "_products": 0, "_ink": 0, "hierarchy": 1, "sweeps": 1, "teacher": 2, "batchnorm": 2, "ladder": 3, "student": 3,
           "dense": 3, "draws": 3.1, "expansion": 4, "convexity": 4, "factors": 4, "relu_teacher": 4, "gaussian": 4,
-          "training": 5, "curvature": 5, "ensembles": 5.1, "correspondence": 5, "sweeps": 1,
+          "training": 5, "curvature": 5, "ensembles": 5.1, "correspondence": 5,
           "certificates.registry": 6, "certificates.witness": 6, "certificates.examples": 6, "certificates.setting": 6.1,
           "certificates.batchnorm": 6.1, "certificates.nonlinearity": 6.1, "certificates.disentanglement": 6.1,
           "certificates.overfitting": 6.1, "certificates.noise": 6.1, "certificates.relu_teachers": 6.1,
