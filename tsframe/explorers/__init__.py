@@ -8,10 +8,11 @@
 Every setting is a trait: `explorer.polarity = 0.9`. The page and Python share their random numbers (`start`, `Sampler`),
 so a state seen in a picture can be had here to the last digits. They need the package `anywidget`.
 """
+from .. import _checks as check
 from ._base import Explorer, Taught, dial, seed
 from ._drawn import Generator, Sampler, start
 
-__all__ = ["Explorer", "Generator", "Sampler", "TableSpace", "Teachers", "start"]
+__all__ = ["Explorer", "Generator", "Hull", "OverFitting", "Parts", "Sampler", "TableSpace", "Teachers", "start"]
 
 
 class TableSpace(Taught):
@@ -54,3 +55,68 @@ class Teachers(Taught):
     def check(self, teacher):
         """Sampling needs one parent per region."""
         teacher.sample_states(1, seed=0)
+
+
+class Parts(Taught):
+    """The tables' F, G or ΔW of a student on a latent tree against the network's, and the parts of the error. Chapter `expansion`.
+
+    `results` has the norms of the "parts" at the level shown, the "total" and the "cosine" between both updates. The truth is summed over all joint states, or over 2000 draws where they are many.
+    """
+
+    name, code, title = "expansion", "parts", "Which part of the error is large?"
+    table = dial("updates ΔW", "compare", values=("activations F", "signals G", "updates ΔW"))
+    below = dial(0, "levels below the top", values=(0, 1))
+    polarity = dial(0.8, "polarity ρ", 0.0, 1.0, 0.05)
+    branching = dial(3, "children a region", values=(1, 2, 3))
+    width = dial(6, "nodes a region", values=(1, 2, 4, 6, 8, 12, 16))
+    steps = dial(0, "steps of SGD before", values=(0, 10, 30, 100, 300))
+    activation = dial("relu", "student", values=("relu", "linear"))
+    gates = dial("of the mean", "gates of the tables", values=("of the mean", "measured"))
+    seed = seed()
+
+    def check(self, teacher):
+        """Sampling needs one parent per region, and labels that can be drawn."""
+        teacher.sample(1, seed=0)
+
+
+class Hull(Explorer):
+    """Six states as points in a triangle: which are corners, what cuts them off, and what trained nodes make of the moving one.
+
+    `table`, rows of three probabilities, puts states of your own in their place; the last one is pulled to a corner.
+    `results` has the "rows", their "margins", and over "pulls" the "least" possible miss and that of "trained" nodes.
+    Chapter `nonlinearity`.
+    """
+
+    name, code, title = "hull", "hull", "Which states can one node tell apart?"
+    pull = dial(0.0, "pull the last state", 0.0, 1.0, 0.02)
+    corner = dial(2, "to corner", 1, 3)
+    state = dial(6, "state cut off", 1, 6)
+    seed = seed()
+
+    @property
+    def table(self):
+        """Rows of your own, or None."""
+        return self._given
+
+    @table.setter
+    def table(self, table):
+        if table is not None:
+            table = check.probabilities("table", check.real("table", table, (None, 3)))
+            if not 4 <= len(table) <= 12:
+                raise ValueError(f"table must have 4 to 12 rows; found {len(table)}")
+        self._given = None if table is None else table.tolist()
+
+
+class OverFitting(Explorer):
+    """A hard region that knows the label beside a loud one that does not, over the size of the sample. Chapter `overfitting`.
+
+    `results` has N* as "star", and over "sizes" the "signal" of the spurious region with its "theory" and that of the
+    "hard" one; "holds" and "scores" of trained students by sample: (hard, spurious) and (on the sample, on new inputs).
+    """
+
+    name, code, title = "overfitting", "overfitting", "How many samples until chance falls silent?"
+    contents = dial(64, "contents of α", values=(4, 16, 64, 256))
+    tilt = dial(0.25, "tilt of α", 0.05, 1.0, 0.05)
+    tie = dial(0.0, "tie of γ to the label", 0.0, 0.5, 0.05)
+    steps = dial(1, "steps of training", values=(1, 10, 100))
+    seed = seed()

@@ -84,7 +84,9 @@ export function mount(root, explorer, spec, model = null) {
   function begin() {
     try { run = explorer.start(settings, given); } catch (error) { run = { over: true, failed: error.message }; }
   }
-  function advance(most, until) { for (let n = 0; n < most && !run.over && performance.now() < until; n++) run.over = !explorer.step(run); }
+  function advance(most, until) {                                  // what is pending after a piece of work belongs to the same step
+    for (let n = 0; n < most && !run.over && performance.now() < until; n += run.pending ? 0 : 1) run.over = !explorer.step(run);
+  }
   function go(pace) {
     if (over()) begin();
     [running, rate] = [true, pace];

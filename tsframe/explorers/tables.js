@@ -2,7 +2,7 @@
 import { teacher, latentTree, tree, student, copy, generator, expansion, descend, expand, sample, rows, posterior, sampleStates } from "./engine.js";
 import { number, percent, range, spread, average, words, ceiling } from "./draw.js";
 
-const MEMBERS = 6, TEST = 2000;
+const MEMBERS = 6, TEST = 1000;
 
 /** What a student is measured on: every input with its probability where there are few, else fresh ones. */
 function examination(t, seed) {
@@ -41,13 +41,19 @@ export const tables = {
     const make = (i) => student(h, widths, { random: generator(s.seed, i) });
     const onTables = range(MEMBERS).map(make), onSamples = h.isTree ? onTables.map(copy) : [];
     return { s, t, step: 0, random: generator(s.seed, 100), batch: null, ex: h.isTree ? examination(t, s.seed) : null, onTables, onSamples, space: expansion(onTables[0], t), wide: null,
-      reduced: [], at: [], tables: [], samples: [], own: given !== null, lost: false };
+      reduced: [], at: [], marks: [], pending: false, tables: [], samples: [], own: given !== null, lost: false };
   },
   step(run) {
-    const { s, t } = run, every = s.steps / 8;
-    if (run.ex && run.step % every === 0) {
+    const { s, t } = run;
+    if (run.ex && run.step % (s.steps / 8) === 0 && run.at.at(-1) !== run.step) {      // first all students are examined, one at a time
+      const i = run.marks.length, all = [...run.onTables, ...run.onSamples];
+      run.marks.push(examine(all[i], run.ex));
+      run.pending = i + 1 < all.length;
+      if (run.pending) return true;
       run.at.push(run.step);
-      for (const [who, list] of [[run.onTables, run.tables], [run.onSamples, run.samples]]) list.push(who.map((m) => examine(m, run.ex)));
+      run.tables.push(run.marks.slice(0, MEMBERS));
+      run.samples.push(run.marks.slice(MEMBERS));
+      run.marks = [];
     }
     run.reduced.push(run.onTables.map((m) => descend(m, t, s.lr, run.space)));
     if (run.onSamples.length) {
