@@ -319,7 +319,7 @@ def good_calls():
         "Ladder.kmeans": (tsf.Ladder.kmeans, dict(hierarchy=DIGITS, images=np.arange(48.0).reshape(3, 4, 4), labels=[0, 1, 1],
                                                   states=[2, 2], seed=0)),
         "Ladder.enumerate": (tsf.Ladder.enumerate, dict(teacher=t, limit=1000)),
-        "Ladder.sample": (lad.sample, dict(n=3, seed=0)),
+        "Ladder.sample": (lad.sample, dict(n=3, seed=0, many=(2,), replace=True)),
         "Student": (tsf.Student, dict(hierarchy=H.tree(2), widths=[2, 3, 2], ensemble=(2,), activation="relu", norm=None,
                                       bias=True, seed=0)),
         "student()": (s, dict(inputs=np.ones((3, 4, 2)))),
@@ -341,6 +341,7 @@ def good_calls():
         "best_linear": (tsf.best_linear, dict(A=np.ones((3, 2)), prior=[0.5, 0.0, 0.5])),
         "train": (tsf.train, dict(student=one, data=lad, steps=2, lr=0.01, method="sgd", momentum=0.9, batch=2, seed=0,
                                   keep=None, every=1, progress=False)),
+        "sharpness": (tsf.sharpness, dict(student=one, data=lad, tol=1e-6, seed=0)),
     }
 
 

@@ -20,12 +20,15 @@ IDS = [
     "marginalized-gradient", "bayes-reversal", "tree-composition", "gate-lemma", "broadness-lemma", "expansion",
     "matrix-form", "finest-ladder", "coarse-ladder", "error-decomposition", "reduced-gradient", "bias-variance",
     # batchnorm
+    "batchnorm-projection", "epsilon", "weight-norm", "batchnorm-tables", "two-valued-node",
     # nonlinearity
     "relu-expressibility", "linear-loss", "readout", "vertex-price", "vertices-preserved",
     # disentanglement
+    "disentangled-forward", "separable-update", "factor-blocks",
     # overfitting
     "readout-signal", "chance-correlation", "spurious-crossing",
     # noise
+    "minibatch-ladder", "batch-tables", "noise-stability",
 ]
 BOUNDED = ["spurious-crossing"]         # of kind "approximation": the tolerance is a proved bound
 
@@ -197,6 +200,55 @@ def first_child(factor):
     return wrapped("measure", change, overfitting)
 
 
+def normalised(back):
+    """Signals come back through a normalisation as back(norm, f, g, p) says."""
+    return lambda monkeypatch: monkeypatch.setattr(tsf.BatchNorm, "_back", back)
+
+
+def fixed_statistics(self, f, g, p):
+    return g * self._parts(f, p)[1]
+
+
+def centred_only(self, f, g, p):
+    return (g - (p[..., None] * g).sum(-2, keepdim=True)) * self._parts(f, p)[1]
+
+
+def projected_fully(self, f, g, p):
+    v, inverse = self._parts(f, p)
+    unit = v / inverse * tsf.BatchNorm()._parts(f, p)[1]            # (f - μ)/σ, ε or not
+    mean = [(p[..., None] * x).sum(-2, keepdim=True) for x in (g, unit * g)]
+    return (g - mean[0] - unit * mean[1]) * inverse
+
+
+def unweighted_statistics(monkeypatch):
+    real = tsf.BatchNorm._parts
+    monkeypatch.setattr(tsf.BatchNorm, "_parts", lambda self, f, p: real(self, f, torch.full_like(p, 1 / p.shape[-1])))
+
+
+def joined(monkeypatch):
+    monkeypatch.setattr(disentanglement, "separate", lambda student, blocks: student)
+
+
+def heard_twice(monkeypatch):
+    """The first row of a batch counts twice."""
+    real = Pass.update
+
+    def update(self, hierarchy, weights):
+        weights = weights.clone()
+        weights[0] *= 2
+        return real(self, hierarchy, weights)
+    monkeypatch.setattr(Pass, "update", update)
+
+
+def each_once(monkeypatch):
+    """The rows of a batch by their weights, as if none had come twice."""
+    real = tsf.Ladder.coarse.__func__
+
+    def coarse(cls, h, inputs, labels, summaries, weights=None, classes=None):
+        return real(cls, h, inputs, labels, summaries, None if weights is None else (weights > 0).double(), classes)
+    monkeypatch.setattr(tsf.Ladder, "coarse", classmethod(coarse))
+
+
 FAULTS = [
     ("one parent only", one_parent, "marginalized-gradient bayes-reversal expansion matrix-form finest-ladder "
                                     "coarse-ladder reduced-gradient"),
@@ -229,6 +281,16 @@ FAULTS = [
     ("G without its gate table part", part("G", "gate table"), "error-decomposition"),
     ("an example without mirror", no_mirror, "expansion coarse-ladder"),
     # batchnorm
+    ("statistics held fixed", normalised(fixed_statistics), "batchnorm-projection epsilon weight-norm batchnorm-tables "
+                                                            "two-valued-node"),
+    ("a signal that is only centred", normalised(centred_only), "batchnorm-projection epsilon weight-norm "
+                                                                "batchnorm-tables two-valued-node"),
+    ("no ε in the projection", normalised(projected_fully), "epsilon"),
+    ("statistics without weights", unweighted_statistics, "batchnorm-projection epsilon batchnorm-tables "
+                                                          "two-valued-node"),
+    ("updates of rows 1e-9 off", heard(1 + 1e-9), "weight-norm"),
+    ("ΔW of tables 1e-9 off", wrapped("weight_update", times(1 + 1e-9), batchnorm), "batchnorm-tables"),
+    ("Δb of tables off", wrapped("bias_update", times(1.001), batchnorm), "batchnorm-tables"),
     # nonlinearity
     ("a bias one per mille off", wrapped("separating_weights", lambda Wb: (Wb[0], 1.001 * Wb[1]), nonlinearity),
      "relu-expressibility vertex-price"),
@@ -240,12 +302,27 @@ FAULTS = [
     ("a loss 1e-9 off", wrapped("linear_loss", lambda x: x * (1 + 1e-9), nonlinearity), "linear-loss readout"),
     ("weights that are not the best", wrapped("best_linear", lambda U: U + 1e-6, nonlinearity), "linear-loss"),
     # disentanglement
+    ("activations 1e-9 off", wrapped("expand", lambda e: replace(e, F=times(1 + 1e-9)(e.F)), disentanglement),
+     "disentangled-forward"),
+    ("a spread that is never seen", wrapped("spread", torch.zeros_like, disentanglement), "disentangled-forward"),
+    ("statistics without probabilities", unweighted_statistics, "disentangled-forward factor-blocks"),
+    ("an update 1e-9 off", wrapped("weight_update", times(1 + 1e-9), disentanglement), "separable-update"),
+    ("a leak that is never seen", wrapped("leak", torch.zeros_like, disentanglement), "factor-blocks"),
+    ("one parent alone heard", one_parent, "factor-blocks"),
+    ("blocks that stay joined", joined, "factor-blocks"),
     # overfitting
     ("updates on rows 1e-9 off", heard(1 + 1e-9), "readout-signal chance-correlation"),
     ("open gates of 0.9 on rows", soft_gates, "readout-signal"),
     ("one region heard too loudly", first_child(1.05), "spurious-crossing"),
     ("all states equally likely", flat_weights, "spurious-crossing"),
     # noise
+    ("ΔW of a batch's tables 1e-9 off", wrapped("weight_update", times(1 + 1e-9), noise), "minibatch-ladder"),
+    ("Δb of a batch's tables off", wrapped("bias_update", times(1.001), noise), "minibatch-ladder"),
+    ("signals not divided by the batch's prior", without_prior, "minibatch-ladder"),
+    ("the batch weighs all rows alike", unweighted_means, "minibatch-ladder"),
+    ("steps on rows 1e-9 off", heard(1 + 1e-9), "batch-tables noise-stability"),
+    ("one row heard twice", heard_twice, "batch-tables noise-stability"),
+    ("batches that forget how often a row came", each_once, "batch-tables"),
 ]
 
 

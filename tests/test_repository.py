@@ -21,7 +21,7 @@ NEEDS = [Requirement(r) for r in sum(PROJECT["optional-dependencies"].values(), 
 MODULES = {".".join(f.relative_to(ROOT / "tsframe").with_suffix("").parts).removesuffix(".__init__"): f
            for f in (ROOT / "tsframe").rglob("*.py")}
 FLOORS = {"_checks": 0, "_products": 0, "_ink": 0, "hierarchy": 1, "teacher": 2, "batchnorm": 2, "ladder": 3, "student": 3,
-          "expansion": 4, "convexity": 4, "factors": 4, "training": 5,
+          "expansion": 4, "convexity": 4, "factors": 4, "training": 5, "curvature": 5,
           "certificates.registry": 6, "certificates.witness": 6, "certificates.examples": 6, "certificates.setting": 6.1,
           "certificates.batchnorm": 6.1, "certificates.nonlinearity": 6.1, "certificates.disentanglement": 6.1,
           "certificates.overfitting": 6.1, "certificates.noise": 6.1,

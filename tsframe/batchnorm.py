@@ -62,9 +62,11 @@ class BatchNorm:
         if not self.scale:
             return v, 1
         variance = _mean(v.square(), p)
-        rounding = (64 * torch.finfo(f.dtype).eps) ** 2 * _mean(f.square(), p)
-        moves = variance > (0 if self.eps else rounding)
-        inverse = torch.where(moves, (variance.where(moves, 1) + self.eps).rsqrt(), 0)
+        if self.eps:
+            inverse = (variance + self.eps).rsqrt()
+        else:
+            moves = variance > (64 * torch.finfo(f.dtype).eps) ** 2 * _mean(f.square(), p)
+            inverse = torch.where(moves, variance.where(moves, 1).rsqrt(), 0)
         return v * inverse, inverse
 
 

@@ -1,4 +1,5 @@
 """Floor 3. Ladders: a data set with a summary code for every region, from which a teacher is counted."""
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -168,11 +169,24 @@ class Ladder:
         index = torch.zeros(*codes.shape[:2], m, dtype=torch.long, device=codes.device).scatter(-1, codes, below)
         return index if torch.equal(index.gather(-1, codes), below) else None
 
-    def sample(self, n, *, seed):
-        """n rows drawn with replacement by their weights: inputs (n, R_0, n_0) and labels (n,)."""
-        check.size("a sample", check.count("n", n, 0), *self.inputs.shape[1:])
+    def sample(self, n, *, seed, many=(), replace=True):
+        """n rows drawn by their weights: inputs (*many, n, R_0, n_0) and labels (*many, n), `many` samples at once.
+
+        replace : with False no row comes twice in a sample; the rows of the ladder must have equal weights for that
+        """
+        if not isinstance(many, (list, tuple)):
+            raise TypeError(f"many must be a tuple of sizes; found {type(many).__name__} {many!r}")
+        many = [check.count(f"many[{i}]", k) for i, k in enumerate(many)]
+        check.count("n", n, 0, check.MOST if check.flag("replace", replace) else len(self.labels))
+        check.size("a sample", *many, n, *self.inputs.shape[1:])
+        low, high = self.weights.min().item(), self.weights.max().item()
+        if not replace and high - low > check.tolerance(self.weights):
+            raise ValueError("replace must be True where rows have different weights; "
+                             f"found weights from {low:g} to {high:g}")
         rng = check.generator(seed)
-        rows = torch.multinomial(self.weights.to(rng.device), n, True, generator=rng).to(self.labels.device) if n else []
+        p = self.weights.to(rng.device).expand(math.prod(many), -1)
+        rows = torch.multinomial(p, n, replace, generator=rng) if n else p[:, :0].long()
+        rows = rows.to(self.labels.device).view(*many, n)
         return self.inputs[rows], self.labels[rows]
 
     def __repr__(self):

@@ -28,7 +28,8 @@ class Student(nn.Module):
 
     W[l] (..., R_l, C_l, n_{l-1}, n_l) and b[l] (..., R_l, n_l) are float64 parameters; W[0] and b[0] are None.
     Called on inputs (N, R_0, n_0) it returns the activations by level, (..., N, R_l, n_l); with a norm, the inputs are
-    the batch. Source: Tian (2018); chapter `networks`.
+    the batch. Inputs (..., N, R_0, n_0) give every student of an ensemble rows of its own.
+    Source: Tian (2018); chapter `networks`.
     """
 
     def __init__(self, hierarchy, widths, *, ensemble=(), activation="relu", norm=None, bias=False, seed):
@@ -134,8 +135,10 @@ class Student(nn.Module):
                             "(move one with .to)")
 
     def check_inputs(self, inputs):
-        """`inputs` as a tensor (N, R_0, n_0) of this student's dtype and device."""
-        return check.real("inputs", inputs, (None, self.hierarchy.leaves, self.widths[0]), self.dtype, self.W1.device)
+        """`inputs` as a tensor (N, R_0, n_0), or (*ensemble, N, R_0, n_0), of this student's dtype and device."""
+        inputs = check.real("inputs", inputs, None, self.dtype, self.W1.device)
+        each = self.ensemble if inputs.ndim > 3 else ()
+        return check.shaped("inputs", inputs, (*each, None, self.hierarchy.leaves, self.widths[0]))
 
     def forward(self, inputs):
         inputs = self.check_inputs(inputs)
@@ -144,7 +147,7 @@ class Student(nn.Module):
 
     def _forward(self, inputs, weights):
         """f, gates and h by level, regions before rows: (..., R_l, N, n_l); rows of these weights (N,)."""
-        f, gates, h = [inputs.transpose(0, 1)], [None], [None]
+        f, gates, h = [inputs.transpose(-3, -2)], [None], [None]
         for l in range(1, self.hierarchy.depth + 1):
             h.append(self.incoming(l, side_by_side(self.hierarchy.gather(l, f[-1], -3))))
             for value, values in zip(self.activate(l, h[-1], weights), (f, gates)):
@@ -156,11 +159,12 @@ class Student(nn.Module):
 
             u_ω = e_y - f_ω,   u_k = Σ_{α ∈ pa(β)} Σ_{j ∈ α} w_kj g_j,   g_k = f'_k u_k, by `signal` where there is a norm
 
+        inputs : (N, R_0, n_0), or (*ensemble, N, R_0, n_0): rows of its own for every student, with labels to match
         labels : class indices (N,), or targets (N, n_L) in the place of e_y; weights : of the rows (N,), uniform by default
         """
         inputs = self.check_inputs(inputs)
         weights = uniform(inputs) if weights is None else check.probabilities(
-            "weights", check.real("weights", weights, (len(inputs),), inputs.dtype, inputs.device))
+            "weights", check.real("weights", weights, (inputs.shape[-3],), inputs.dtype, inputs.device))
         f, gates, h = self._forward(inputs, weights)
         u = [None] * self.hierarchy.depth + [self._targets(labels, inputs) - f[-1]]
         g = [None] * self.hierarchy.depth + [self.signal(self.hierarchy.depth, h[-1], gates[-1], u[-1], weights)]
@@ -170,11 +174,14 @@ class Student(nn.Module):
         return Pass(f, gates, h, u, g)
 
     def _targets(self, labels, inputs):
-        """One row a row of the inputs: the labels' one-hot vectors, or the targets given in their place."""
-        if getattr(labels, "ndim", 1) == 2:
-            return check.real("labels", labels, (len(inputs), self.widths[-1]), inputs.dtype, inputs.device)
-        labels = check.integers("labels", labels, (len(inputs),), self.widths[-1] - 1, "class indices")
-        return torch.nn.functional.one_hot(labels.to(inputs.device), self.widths[-1]).to(inputs)
+        """One row a row of the inputs, (..., 1, N, n_L): the labels' one-hot vectors, or the targets given for them."""
+        rows = inputs.shape[:-2]
+        if getattr(labels, "ndim", len(rows)) == len(rows) + 1:
+            targets = check.real("labels", labels, (*rows, self.widths[-1]), inputs.dtype, inputs.device)
+        else:
+            labels = check.integers("labels", labels, tuple(rows), self.widths[-1] - 1, "class indices")
+            targets = torch.nn.functional.one_hot(labels.to(inputs.device), self.widths[-1]).to(inputs)
+        return targets.unsqueeze(-3)
 
     def __repr__(self):
         many = f", ensemble {self.ensemble}" if self.ensemble else ""
@@ -200,8 +207,8 @@ class Pass(NamedTuple):
 
 
 def uniform(inputs):
-    """Equal weights for rows (N, ...)."""
-    return inputs.new_full((len(inputs),), 1 / max(len(inputs), 1))
+    """Equal weights (N,) for rows (..., N, R_0, n_0)."""
+    return inputs.new_full((inputs.shape[-3],), 1 / max(inputs.shape[-3], 1))
 
 
 def side_by_side(x):

@@ -9,7 +9,7 @@ from tqdm.auto import tqdm
 from . import _checks as check
 from .expansion import backward, bias_update, expand, reduced_loss, weight_update
 from .ladder import Ladder
-from .student import Student
+from .student import Student, uniform
 from .teacher import Teacher
 
 
@@ -24,13 +24,14 @@ class History:
 
 def train(student, data, *, steps, lr, method="sgd", momentum=0.9, batch=None, seed=None, keep=None, every=1,
           progress=False):
-    """Gradient descent on a student, in place; all members of an ensemble see the same data.
+    """Gradient descent on a student, in place; all members of an ensemble see the same rows, unless a sampler says else.
 
         W ← W + lr ΔW        (sgd; "momentum" and "adam" as in torch.optim, elementwise, so members stay apart)
 
     data : a Teacher: table space, ΔW from `weight_update` of the reduced model, loss ½ Σ_z P(z) ‖F_ω - target‖²
         a Ladder: sample space, ΔW = E[f_k g_j] over all rows, or over `batch` rows drawn from it at each step
-        a sampler, called as data(batch, seed=generator) -> inputs, labels, such as `teacher.sample`
+        a sampler, called as data(batch, seed=generator) -> inputs, labels, such as `teacher.sample`; where inputs are
+            (*ensemble, N, R_0, n_0) and labels (*ensemble, N), every student takes a step on a batch of its own
         and there the loss is the mean of ½ ‖f_ω - e_y‖²
     momentum : used by method "momentum" only
     seed : int or torch.Generator, needed where batches are drawn
@@ -116,9 +117,9 @@ def _updates(data, batch, seed):
         if not isinstance(drawn, (tuple, list)) or len(drawn) != 2:
             raise TypeError(f"a sampler must return inputs and labels; found {type(drawn).__name__}")
         inputs, labels = student.check_inputs(drawn[0]), drawn[1]
-        if not len(inputs):
+        if not inputs.shape[-3]:
             raise ValueError("a sampler must return at least one row; found 0")
-        return _sample_update(student, inputs, labels, inputs.new_full((len(inputs),), 1 / len(inputs)))
+        return _sample_update(student, inputs, labels, uniform(inputs))
     return batch_update
 
 
