@@ -10,9 +10,10 @@ so a state seen in a picture can be had here to the last digits. They need the p
 """
 from .. import _checks as check
 from ._base import Explorer, Taught, dial, seed
-from ._drawn import Generator, Sampler, start
+from ._drawn import DROPS, Generator, Sampler, start, two_parts
 
-__all__ = ["Explorer", "Generator", "Hull", "OverFitting", "Parts", "Sampler", "TableSpace", "Teachers", "start"]
+__all__ = ["BatchNormGeometry", "Explorer", "Generator", "Hull", "Masks", "OverFitting", "Parts", "Sampler", "TableSpace",
+           "Teachers", "start", "two_parts"]
 
 
 class TableSpace(Taught):
@@ -119,4 +120,38 @@ class OverFitting(Explorer):
     tilt = dial(0.25, "tilt of α", 0.05, 1.0, 0.05)
     tie = dial(0.0, "tie of γ to the label", 0.0, 0.5, 0.05)
     steps = dial(1, "steps of training", values=(1, 10, 100))
+    seed = seed()
+
+
+class BatchNormGeometry(Explorer):
+    """Three samples in space: what a normalisation takes out of a signal, and what ε leaves there. Chapter `batchnorm`.
+
+    The values are f = (0, `middle`, 2), the signal is g. `results` has "back", s times the signal at f by the engine,
+    "measured", the same by differences of the loss, and "share", measured at ε/σ² = 10^-3, 10^-2.5, ..., 10^3.
+    """
+
+    name, code, title = "batchnorm", "batchnorm", "What does a normalisation take out of a signal?"
+    ratio = dial(0.0, "ε / σ²", 0.0, 4.0, 0.1)
+    g1 = dial(2.0, "signal of sample 1", -2.0, 2.0, 0.25)
+    g2 = dial(-1.0, "signal of sample 2", -2.0, 2.0, 0.25)
+    g3 = dial(0.0, "signal of sample 3", -2.0, 2.0, 0.25)
+    middle = dial(1.0, "value of sample 2", -1.0, 3.0, 0.25)
+    turn = dial(-28, "turn the picture", -90, 90, 2)
+
+
+class Masks(Explorer):
+    """Two independent parts, and the weights that could cross between them, along training in table space. Chapter `disentanglement`.
+
+    `results` has by step the largest crossed weight as "leak", and "first", what the theorem foretells of it after the
+    first step. `two_parts` makes the same teacher and student in Python.
+    """
+
+    name, code, title = "masks", "masks", "Do the parts stay apart?"
+    norm = dial("before", "normalisation", values=("before", "after", "none"))
+    top = dial("centred", "top", values=("centred", "plain"))
+    inputs = dial("as they are", "inputs", values=("as they are", "centred"))
+    drop = dial("nothing", "drop an assumption", values=DROPS)
+    eps = dial(0.2, "ε", values=(0.0, 0.01, 0.2, 1.0))
+    cross = dial(0.0, "crossed weights at the start", values=(0.0, 0.000001, 0.001, 1.0))
+    steps = dial(200, "steps", values=(40, 100, 200, 400))
     seed = seed()

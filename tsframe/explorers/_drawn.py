@@ -3,6 +3,8 @@ import numpy as np
 import torch
 
 from .. import _checks as check
+from ..factors import block_masks, product_teacher
+from ..hierarchy import Hierarchy
 from ..student import Student
 from ..teacher import Teacher
 
@@ -82,3 +84,56 @@ class Sampler:
         """One draw from each row, by inverting the cumulative sum as engine.js does."""
         u, total = torch.as_tensor(self.random.uniform(len(p))), p.sum(-1)
         return (u[:, None] * total[:, None] >= p.cumsum(-1)[:, :-1]).sum(-1)
+
+
+STATES, NODES = ((4, 3, 4, 3, 2), (3, 4, 3, 4, 3)), ((4, 4, 3, 4, 1), (3, 3, 4, 3, 1))     # of each part, by level
+DROPS = ("nothing", "A2: tables mixed", "A4: a node sees both", "A5: a target of both")
+
+
+def two_parts(seed, norm=None, drop="nothing", inputs="as they are", cross=0.0):
+    """The teacher of two independent parts, the student and its `blocks` that the explorer `Masks` draws from a seed.
+
+    drop : one of the assumptions of Proposition `factor-blocks`, or "nothing";  inputs : "as they are" or "centred"
+    cross : crossed weights start as drawn times this number
+    Returns teacher, student and blocks, the nodes' labels by level. Chapter `disentanglement`.
+    """
+    check.choice("drop", drop, DROPS)
+    check.choice("inputs", inputs, ("as they are", "centred"))
+    h = Hierarchy.pyramid(5, 2, 1)
+    both = [_part(h, m, Generator(seed, 300 + i)) for i, m in enumerate(STATES)]
+    t = product_teacher(both)
+    P, f, y = [None, *(t.dense(l) for l in range(1, h.depth + 1))], t.features.clone(), t.target.clone()
+    if drop == DROPS[1]:
+        P = [None] + [.8 * p + .2 * _coupled(h, l, t.prior) for l, p in enumerate(P[1:], 1)]
+    if drop == DROPS[2]:
+        f[..., 0] *= f[..., STATES[0][0]]
+    if drop == DROPS[3]:
+        y[:, 0] += .3 * y[:, 0] * y[:, 1]
+    if inputs == "centred":
+        f -= (t.prior[0][..., None] * f).sum(1, keepdim=True)
+    blocks = [torch.tensor([0] * a + [1] * b) for a, b in zip(*NODES)]
+    student = start(Student(h, [len(b) for b in blocks], norm=norm, seed=0), seed)
+    with torch.no_grad():
+        for w, mask in zip(student.W[1:], block_masks(blocks)[1:]):
+            w.mul_(torch.where(mask, 1, cross))
+    return Teacher(h, t.prior, P, f, y), student, blocks
+
+
+def _part(h, states, random):
+    """One part: drawn priors, a child at the quantile of its parent, a target of mean 0 and variance 1."""
+    prior = []
+    for m, R in zip(states, h.regions):
+        e = -torch.as_tensor(random.uniform(R * m)).log().view(R, m)
+        prior.append(.25 / m + .75 * e / e.sum(1, keepdim=True))
+    y = torch.as_tensor(random.normal(states[-1]))
+    y = y - prior[-1][0] @ y
+    y = y / (prior[-1][0] @ y**2).sqrt()
+    return Teacher(h, prior, [None] + [_coupled(h, l, prior) for l in range(1, h.depth + 1)], target=y[:, None])
+
+
+def _coupled(h, l, prior, ρ=0.9):
+    """(1-ρ) P(z_β) + ρ times the overlap of the intervals that the states of parent and child take in [0, 1]."""
+    above, below = prior[l][:, None].expand(*h.children[l].shape, -1), prior[l - 1][h.children[l]]
+    high, right = above.cumsum(-1)[..., None], below.cumsum(-1)[..., None, :]
+    overlap = torch.minimum(high, right) - torch.maximum(high - above[..., None], right - below[..., None, :])
+    return (1 - ρ) * below[..., None, :] + ρ * overlap.clamp(min=0) / above[..., None]

@@ -223,20 +223,26 @@ export const copy = (s) => ({ ...s, W: s.W.map((w) => w && w.slice()), b: s.b.ma
 
 const rounding = (Real) => (64 * (Real === Float32Array ? 2 ** -23 : 2 ** -52)) ** 2;
 
-/** Normalise column j of f (rows, n) under weights p: v = (f - μ) / s. A node that does not move has v = 0 and 1/s = 0.
+/** Normalise column j of f (rows, n) under weights p: v = (f - μ) / s. A node that does not move has v = 0, and 1/s = 0 for ε = 0.
     With g, the signal back instead: (g - Σ p g - v Σ p v g) / s. */
 function normalise({ scale, eps }, Real, f, at, p, from, rows, n, j, out, g = null) {
   let mu = 0, size = 0, variance = 0, inverse = 1;
   for (let i = 0; i < rows; i++) { const x = f[at + i * n + j]; mu += p[from + i] * x; size += p[from + i] * x * x; }
   if (scale) {
     for (let i = 0; i < rows; i++) variance += p[from + i] * (f[at + i * n + j] - mu) ** 2;
-    inverse = variance > (eps ? 0 : rounding(Real) * size) ? 1 / Math.sqrt(variance + eps) : 0;
+    inverse = eps || variance > rounding(Real) * size ? 1 / Math.sqrt(variance + eps) : 0;
   }
   if (!g) { for (let i = 0; i < rows; i++) out[at + i * n + j] = (f[at + i * n + j] - mu) * inverse; return; }
   let mean = 0, along = 0;
   for (let i = 0; i < rows; i++) mean += p[from + i] * g[at + i * n + j];
   if (scale) for (let i = 0; i < rows; i++) along += p[from + i] * (f[at + i * n + j] - mu) * inverse * (g[at + i * n + j] - mean);
   for (let i = 0; i < rows; i++) out[at + i * n + j] = (g[at + i * n + j] - mean - (scale ? (f[at + i * n + j] - mu) * inverse * along : 0)) * inverse;
+}
+/** Values v of one node over rows f with weights p, or with g the signal back; as tsframe.BatchNorm's value and back. */
+export function batchNorm(f, p, { scale = true, eps = 0 } = {}, g = null) {
+  const out = new Float64Array(f.length);
+  normalise({ scale, eps }, Float64Array, f, 0, p, 0, f.length, 1, 0, out, g);
+  return out;
 }
 function norms(s, l) {                                            // before and after the gates of level l
   if (!s.norm || (l === s.hierarchy.depth && !s.norm.top)) return [null, null];

@@ -3,7 +3,7 @@
 // An explorer is an object of functions:  start(settings, given) -> run;  step(run) -> whether it goes on (only where
 // there is much to do; paced: false leaves out Play and Step);  draw(run, pictures);  say(run) -> parts of a sentence, the marked ones in arrays;
 // python(settings) -> code;  results(run) -> what Python may read;  pictures: their heights.
-import { html, Picture } from "./draw.js";
+import { html, number, Picture } from "./draw.js";
 
 const BUDGET = 8;                                                 // milliseconds of work a frame: the page never waits
 const SPEEDS = { slow: 1, medium: 6, fast: Infinity };            // steps a frame
@@ -32,7 +32,7 @@ export function link(spec, settings, href) {
   url.hash = `explorer-${spec.name}`;
   return url.href;
 }
-const shown = (dial, v) => (typeof v === "number" ? v.toLocaleString("en", { minimumFractionDigits: dial.values ? 0 : (String(dial.step).split(".")[1] ?? "").length }).replace("-", "−") : v);
+const shown = (dial, v) => (typeof v === "number" && v !== 0 && Math.abs(v) < 0.001 ? number(v) : typeof v === "number" ? v.toLocaleString("en", { minimumFractionDigits: dial.values ? 0 : (String(dial.step).split(".")[1] ?? "").length }).replace("-", "−") : v);
 
 function control(dial, value, changed) {
   if (dial.values && typeof dial.values[0] === "string") {
