@@ -14,8 +14,9 @@ import pytest
 import stills
 import torch
 import traitlets
-from conftest import ROOT, Quiet
+from conftest import PAGES, ROOT, Quiet
 from test_site import AXE
+from test_site import visit as visit_site  # a fixture  # noqa: F401
 
 import tsframe as tsf
 from tsframe import explorers
@@ -564,3 +565,37 @@ def test_widget_takes_a_teacher_and_returns_results(chromium, name):
     tab.evaluate("leave()")
     assert tab.evaluate("el.childElementCount") == 0
     tab.close()
+
+
+# ---- in the built book
+
+def test_each_explorer_stands_on_one_page_below_a_heading(site):
+    found = {}
+    for page in PAGES:
+        text = (site / f"{page}.html").read_text(encoding="utf-8")
+        names = re.findall(r'<section class="explorer" id="explorer-([\w-]+)"', text)
+        assert bool(names) == ("_static/explorers.js" in text) == ("_static/explorers.css" in text), page
+        assert "widget-state+json" not in text and "widget-view+json" not in text, page
+        for name in names:
+            assert f"Explorer: {CLASSES[name].title[0].lower()}{CLASSES[name].title[1:]}" in text, f"{page}: no heading for {name}"
+            still = (stills.FOLDER / f"{name}.html").read_text(encoding="utf-8").strip()
+            assert still in text, f"{page}: the explorer does not start from the class's own values"
+            found.setdefault(name, []).append(page)
+    assert found.keys() == CLASSES.keys() and all(len(p) == 1 for p in found.values())
+
+
+@pytest.mark.parametrize("way", ["served", "file"])
+def test_link_on_a_page_of_the_book(visit_site, way):
+    tab = visit_site(way, "book/setting/dynamics", viewport={"width": 1280, "height": 900})
+    stills.settled(tab)
+    tab.locator("#explorer-table-space").evaluate("e => e.explorer.set({ polarity: 0.5, steps: 80 })")
+    stills.settled(tab)
+    tab.get_by_role("button", name="Copy link").click()
+    tab.wait_for_function("location.search.length > 10")
+    shown, link = seen(tab, "table-space"), tab.url
+    tab.goto("about:blank")
+    tab.goto(link)
+    stills.settled(tab)
+    assert seen(tab, "table-space") == shown
+    assert tab.locator("#explorer-table-space").evaluate("e => Math.abs(e.getBoundingClientRect().top) < innerHeight"), "the link leads there"
+    assert not tab.faults, "\n".join(tab.faults)

@@ -13,7 +13,7 @@ from ._base import Explorer, Taught, dial, seed
 from ._drawn import DROPS, Generator, Sampler, start, two_parts
 
 __all__ = ["BatchNormGeometry", "Explorer", "Generator", "Hull", "Masks", "OverFitting", "Parts", "Sampler", "TableSpace",
-           "Teachers", "start", "two_parts"]
+           "Taught", "Teachers", "start", "two_parts"]
 
 
 class TableSpace(Taught):
@@ -25,8 +25,8 @@ class TableSpace(Taught):
     """
 
     name, code, title = "table-space", "tables", "What do the tables leave out?"
-    polarity = dial(0.8, "polarity ρ", 0.0, 1.0, 0.05)
-    depth = dial(3, "depth of the tree", values=(1, 2, 3, 4))
+    polarity = dial(0.8, "polarity ρ", 0.0, 1.0, 0.05, makes=True)
+    depth = dial(3, "depth of the tree", values=(1, 2, 3, 4), makes=True)
     width = dial(10, "nodes a region", values=(2, 4, 6, 8, 10, 12, 16))
     lr = dial(0.07, "learning rate", 0.01, 0.2, 0.01)
     batch = dial(32, "trees a step, SGD", values=(4, 8, 16, 32, 64, 128))
@@ -46,10 +46,10 @@ class Teachers(Taught):
     """
 
     name, code, title = "teachers", "teachers", "What arrives at the leaves?"
-    depth = dial(3, "depth of the tree", values=(1, 2, 3, 4, 5))
-    branching = dial(2, "children a region", values=(1, 2, 3))
-    states = dial(2, "states a region", values=(2, 3, 4))
-    polarity = dial(0.8, "polarity ρ", -1.0, 1.0, 0.05)
+    depth = dial(3, "depth of the tree", values=(1, 2, 3, 4, 5), makes=True)
+    branching = dial(2, "children a region", values=(1, 2, 3), makes=True)
+    states = dial(2, "states a region", values=(2, 3, 4), makes=True)
+    polarity = dial(0.8, "polarity ρ", -1.0, 1.0, 0.05, makes=True)
     images = dial(4000, "inputs drawn", values=(200, 1000, 4000, 16000))
     seed = seed()
 
@@ -67,8 +67,8 @@ class Parts(Taught):
     name, code, title = "expansion", "parts", "Which part of the error is large?"
     table = dial("updates ΔW", "compare", values=("activations F", "signals G", "updates ΔW"))
     below = dial(0, "levels below the top", values=(0, 1))
-    polarity = dial(0.8, "polarity ρ", 0.0, 1.0, 0.05)
-    branching = dial(3, "children a region", values=(1, 2, 3))
+    polarity = dial(0.8, "polarity ρ", 0.0, 1.0, 0.05, makes=True)
+    branching = dial(3, "children a region", values=(1, 2, 3), makes=True)
     width = dial(6, "nodes a region", values=(1, 2, 4, 6, 8, 12, 16))
     steps = dial(0, "steps of SGD before", values=(0, 10, 30, 100, 300))
     activation = dial("relu", "student", values=("relu", "linear"))
@@ -152,6 +152,6 @@ class Masks(Explorer):
     inputs = dial("as they are", "inputs", values=("as they are", "centred"))
     drop = dial("nothing", "drop an assumption", values=DROPS)
     eps = dial(0.2, "ε", values=(0.0, 0.01, 0.2, 1.0))
-    cross = dial(0.0, "crossed weights at the start", values=(0.0, 0.000001, 0.001, 1.0))
+    cross = dial(0.0, "crossed at the start", values=(0.0, 0.000001, 0.001, 1.0))
     steps = dial(200, "steps", values=(40, 100, 200, 400))
     seed = seed()

@@ -18,9 +18,12 @@ MODULES = ["engine", "draw", "explorer"]         # then one a class, in alphabet
 LARGEST = 200_000                                # numbers of a teacher that goes to the page
 
 
-def dial(start, label, least=None, most=None, step=1, values=None, kind="range"):
-    """A setting: a trait, and what the page needs to make a control of it. `values` lists the possible ones."""
-    about = dict(label=label, least=least, most=most, step=step, values=values, kind=kind)
+def dial(start, label, least=None, most=None, step=1, values=None, kind="range", makes=False):
+    """A setting: a trait, and what the page needs to make a control of it. `values` lists the possible ones.
+
+    makes : it makes the teacher, so it has no say where one is given
+    """
+    about = dict(label=label, least=least, most=most, step=step, values=values, kind=kind, makes=makes)
     if values is not None:
         return traitlets.Enum(list(values), start).tag(sync=True, dial=about)
     number = traitlets.Int if isinstance(start, int) else traitlets.Float
@@ -84,6 +87,16 @@ class Explorer(anywidget.AnyWidget):
     _spec = traitlets.Dict().tag(sync=True)
     _given = traitlets.Any(None, allow_none=True).tag(sync=True)
     _result = traitlets.Dict().tag(sync=True)
+
+    def __init_subclass__(cls, **options):
+        """Append the settings to the docstring: name, range or values, start."""
+        super().__init_subclass__(**options)
+        dials = [(k, t.default_value, t.metadata["dial"]) for k, t in vars(cls).items()
+                 if isinstance(t, traitlets.TraitType) and "dial" in t.metadata]
+        if dials:
+            rows = [f"{k} : {start!r}, " + (f"one of {', '.join(map(repr, d['values']))}" if d["values"] else
+                                            f"from {d['least']:g} to {d['most']:g}") for k, start, d in dials]
+            cls.__doc__ = cls.__doc__.rstrip() + "\n\n    Settings and their starts\n    ----\n    " + "\n    ".join(rows) + "\n    "
 
     def __init__(self, **settings):
         unknown = settings.keys() - self.settings().keys() - {"teacher"}

@@ -37,16 +37,16 @@ const shown = (dial, v) => (typeof v === "number" && v !== 0 && Math.abs(v) < 0.
 function control(dial, value, changed) {
   if (dial.values && typeof dial.values[0] === "string") {
     const select = html("select", { onchange: () => changed(select.value) }, ...dial.values.map((v) => html("option", { value: v, textContent: v })));
-    return { node: html("label", {}, html("span", { textContent: dial.label }), select), show: (v) => { select.value = v; } };
+    return { node: html("label", {}, html("span", { textContent: dial.label }), select), input: select, show: (v) => { select.value = v; } };
   }
   if (dial.kind === "seed") {
     const input = html("input", { type: "number", min: dial.least, max: dial.most, step: 1, onchange: () => changed(snap(dial, input.valueAsNumber)) });
-    return { node: html("label", { className: "seed" }, html("span", { textContent: dial.label }), input), show: (v) => { input.value = v; } };
+    return { node: html("label", { className: "seed" }, html("span", { textContent: dial.label }), input), input, show: (v) => { input.value = v; } };
   }
   const [least, most, step] = dial.values ? [0, dial.values.length - 1, 1] : [dial.least, dial.most, dial.step];
   const b = html("b"), input = html("input", { type: "range", min: least, max: most, step });
   input.oninput = () => changed(dial.values ? dial.values[input.value] : snap(dial, input.valueAsNumber));
-  return { node: html("label", {}, html("span", {}, dial.label, b), input),
+  return { node: html("label", {}, html("span", {}, dial.label, b), input), input,
     show: (v) => { input.value = dial.values ? dial.values.indexOf(v) : v; b.textContent = shown(dial, v); input.setAttribute("aria-valuetext", shown(dial, v)); } };
 }
 
@@ -111,7 +111,7 @@ export function mount(root, explorer, spec, model = null) {
     if (running) frame = requestAnimationFrame(tick); else root.dataset.state = "still";
   }
   function paint() {
-    for (const dial of spec.dials) controls[dial.key].show(settings[dial.key]);
+    for (const dial of spec.dials) { controls[dial.key].show(settings[dial.key]); controls[dial.key].input.disabled = dial.makes && given !== null; }
     if (!run.failed) explorer.draw(run, pictures); else pictures.forEach((p) => p.clear(run.failed));
     if (still?.isConnected) still.replaceWith(view);
   }
