@@ -567,6 +567,42 @@ def test_widget_takes_a_teacher_and_returns_results(chromium, name):
     tab.close()
 
 
+# ---- the front page's picture
+
+def test_front_picture_answers(chromium, tmp_path):
+    picture = (ROOT / "book/_ext/hero.html").read_text(encoding="utf-8")
+    (tmp_path / "front.html").write_text(stills.page(picture), encoding="utf-8")
+    context, faults = chromium.new_context(viewport={"width": 360, "height": 900}, reduced_motion="reduce"), []
+    tab = context.new_page()
+    tab.on("pageerror", lambda e: faults.append(str(e)))
+    tab.goto((tmp_path / "front.html").as_uri())
+    count = {"rect.tn, rect.tf": 36, "circle.s0": 36, "circle.sn": 36, "rect.cell": 9, "path.te": 12, "path.se": 12}
+    assert {css: tab.locator(f".hero {css.replace(', ', ', .hero ')}").count() for css in count} == count
+    said = set()
+    for draws in range(1, 9):
+        tab.keyboard.press("Tab") if draws == 1 else None
+        tab.keyboard.press("Enter")
+        text = tab.locator(".hero output").inner_text()
+        truth, same, answer, right, n = map(int, re.search(
+            r"State (\d) .* (\d) of 7 leaves .* answers (\d)\. Right so far: (\d+) of (\d+);", text).groups())
+        assert n == draws and right <= n
+        taken = tab.locator(".hero rect.tn, .hero rect.tf").evaluate_all("all => all.map(e => e.classList.contains('tf'))")
+        trays = [taken[i:i + 3] for i in range(0, 36, 3)]
+        assert all(sum(tray) == 1 for tray in trays) and trays[10][truth - 1] and trays[11] == trays[8]
+        assert sum(tray[truth - 1] for tray in trays[:7]) == same
+        shown = tab.locator(".hero circle.sn").evaluate_all("all => all.map(e => +e.style.fillOpacity)")
+        assert shown[:21] == [float(x) for tray in trays[:7] for x in tray], "the leaves of the student show those of the teacher"
+        assert max(shown[30:33]) == shown[30 + answer - 1]
+        said.add(truth)
+    assert len(said) > 1 and tab.locator(".hero").evaluate("e => e.explorer.answers") > .85
+    tab.evaluate(AXE)
+    assert not tab.evaluate("axe.run({preload: false}).then(r => r.violations.map(v => v.id))")
+    assert tab.evaluate("document.documentElement.scrollWidth") <= 360 and not faults
+    tab.emulate_media(media="print")
+    assert not tab.locator(".hero button").is_visible() and tab.locator(".hero svg").is_visible()
+    context.close()
+
+
 # ---- in the built book
 
 def test_each_explorer_stands_on_one_page_below_a_heading(site):
@@ -574,7 +610,8 @@ def test_each_explorer_stands_on_one_page_below_a_heading(site):
     for page in PAGES:
         text = (site / f"{page}.html").read_text(encoding="utf-8")
         names = re.findall(r'<section class="explorer" id="explorer-([\w-]+)"', text)
-        assert bool(names) == ("_static/explorers.js" in text) == ("_static/explorers.css" in text), page
+        alive = bool(names) or page == "book/intro"
+        assert alive == ("_static/explorers.js" in text) == ("_static/explorers.css" in text), page
         assert "widget-state+json" not in text and "widget-view+json" not in text, page
         for name in names:
             assert f"Explorer: {CLASSES[name].title[0].lower()}{CLASSES[name].title[1:]}" in text, f"{page}: no heading for {name}"

@@ -1,4 +1,4 @@
-"""Explorers on built pages: their script and style, on the pages that have one, and no widget state, which they do not need."""
+"""Explorers on built pages: their script and style, on the pages that have one (and on the front page), and no widget state, which they do not need."""
 from pathlib import Path
 
 from docutils import nodes
@@ -21,7 +21,7 @@ def write(app):
 def load(app, pagename, templatename, context, doctree):
     scripts = context.get("script_files", [])
     scripts[:] = [s for s in scripts if (getattr(s, "attributes", None) or {}).get("type") != STATE]
-    if doctree is not None and any("data-explorer=" in raw.astext() for raw in doctree.findall(nodes.raw)):
+    if doctree is not None and any("data-explorer=" in raw.astext() or 'class="hero"' in raw.astext() for raw in doctree.findall(nodes.raw)):
         app.add_css_file("explorers.css")
         app.add_js_file("explorers.js", loading_method="defer")
 

@@ -62,6 +62,7 @@ PAGE = """for (const el of document.querySelectorAll("[data-explorer]")) {
   const spec = JSON.parse(el.dataset.explorer);
   $explorer.mount(el, explorers[spec.code], spec);
 }
+for (const el of document.querySelectorAll(".hero")) $hero.hero(el);
 document.documentElement.dataset.explorers = "ready";
 """
 
