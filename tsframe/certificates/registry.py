@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from html import escape
 
 from .. import _checks as check
+from .._ink import INK
 
 KINDS = ("exact", "approximation", "empirical")
 LARGE = 100             # how many times the counter-example must exceed the tolerance
@@ -39,7 +40,7 @@ class Certificate:
         """The badge; `page` is the address of the chapter that holds the statement."""
         mark, result = ("✓", "pass") if self.passed else ("✕", "FAIL")
         return (f'<div class="cert" data-result="{result}"><p class="cert-head"><b>Certificate</b> '
-                f'{_link(self, page)}<span class="cert-kind">{escape(self.kind)}</span>'
+                f'{_link(self, page)} <span class="cert-kind">{escape(self.kind)}</span> '
                 f'<span class="cert-ok">{mark} {result}</span></p>'
                 f'<p class="cert-claim">{_sentence(self.claim)}</p>{_ruler(self)}'
                 f'<p class="cert-kind">Second route: {_set(self.witness)}. '
@@ -151,14 +152,19 @@ def _ruler(c):
               ((right if r <= k else left), 16, "w")]
     ticks = "".join(f'<line x1="{x(10.0**p):.0f}" x2="{x(10.0**p):.0f}" y1="31" y2="35"/>'
                     for p in range(-18, 4, 3))
-    text = "".join(f'<text x="{at:.0f}" y="{y}" class="{role}">{word}</text>'
+    text = "".join(f'<text x="{at:.0f}" y="{y}" class="{role}" stroke="none">{word}</text>'
                    for (at, y, role), word in zip(labels, words))
-    return (f'<svg viewBox="0 0 360 56" role="img" aria-label="{", ".join(words)}">'
+    # The style sheet of the book overrides these attributes; Jupyter has none.
+    return (f'<svg viewBox="0 0 360 56" width="360" role="img" aria-label="{", ".join(words)}" '
+            'fill="currentColor" stroke="currentColor" font-size="10.5" text-anchor="middle">'
             f'<g class="axis"><line x1="12" x2="348" y1="33" y2="33"/>{ticks}</g>'
-            f'<rect class="ok" x="12" y="30" width="{t - 12:.0f}" height="6"/>'
-            f'<line class="tol" x1="{t:.0f}" x2="{t:.0f}" y1="23" y2="42"/>'
-            f'<path class="res" d="M{r:.0f} 27l6 6-6 6-6-6z"/>'
-            f'<path class="ce" d="M{k - 5:.0f} 28l10 10m0-10l-10 10"/>{text}</svg>')
+            f'<rect class="ok" x="12" y="30" width="{t - 12:.0f}" height="6" '
+            f'fill="{INK["measure"]}" stroke="none" opacity=".22"/>'
+            f'<line class="tol" x1="{t:.0f}" x2="{t:.0f}" y1="23" y2="42" stroke-width="2"/>'
+            f'<path class="res" d="M{r:.0f} 27l6 6-6 6-6-6z" fill="{INK["paper"]}" '
+            f'stroke="{INK["measure"]}" stroke-width="2"/>'
+            f'<path class="ce" d="M{k - 5:.0f} 28l10 10m0-10l-10 10" fill="none" '
+            f'stroke="{INK["warn"]}" stroke-width="2.4"/>{text}</svg>')
 
 
 def _apart(left, right, gap=130, margin=76, width=360):
