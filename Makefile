@@ -36,6 +36,7 @@ serve:
 
 bench: $(READY)
 	$(PY) -m pytest benchmarks/bench_expansion.py --benchmark-enable --benchmark-only --benchmark-columns=min,median,rounds
+	$(PY) benchmarks/bench_engine.py
 
 clean:
 	rm -rf _build .pytest_cache .hypothesis .benchmarks
