@@ -88,6 +88,14 @@ def test_teachers_that_cannot_be_drawn_from_are_refused():
         explorers.TableSpace(teacher=regression)
 
 
+def test_padding_goes_to_the_page():
+    """States of prior 0, deterministic tables and soft labels of a counted teacher are described in full."""
+    h = tsf.Hierarchy.tree(1)
+    t = tsf.Teacher(h, [[[.5, .5, 0], [1, 0, 0]], [[.5, .5]]], [None, torch.tensor([[[0, 1], [0, 0]]])], target=[[.9, .1], [.2, .8]])
+    given = explorers.TableSpace(teacher=t)._given
+    assert given["P"][1][0][0] == [[1, 0, 0], [0, 1, 0]] and given["prior"][0][0] == [.5, .5, 0] and given["classes"] == 2
+
+
 def test_colours_are_the_books():
     found = dict(re.findall(r'(\w+): "(#[0-9a-f]{6})"', (ROOT / "tsframe/explorers/draw.js").read_text(encoding="utf-8")))
     assert found == INK

@@ -92,7 +92,7 @@ export const tables = {
     const start = ["After ", [words(run.step - 1, "step")], " the reduced loss is ", [number(average(run.reduced.at(-1)), 4)], ". "];
     if (!run.ex) return [...start, "These fields overlap, so inputs cannot be drawn: table space is all there is."];
     const [T, S] = [run.tables.at(-1), run.samples.at(-1)], mean = (list, k) => average(list.map((v) => v[k]));
-    return [...start, "On real inputs the same students have ", [number(mean(T, "loss"))], ", those trained on samples ", [number(mean(S, "loss"))],
+    return [...start, `On ${run.own ? "trees drawn from this teacher" : "real inputs"} the same students have `, [number(mean(T, "loss"))], ", those trained on samples ", [number(mean(S, "loss"))],
       "; no function of the leaves gets below ", [number(run.ex.floor)], ". Right answers: ", [percent(mean(T, "right"), 1)], ", ", [percent(mean(S, "right"), 1)], " and at best ", [percent(run.ex.best, 1)], run.ex.all ? "." : `, on ${TEST} fresh trees.`];
   },
   results: (run) => ({ steps: range(run.reduced.length), loss: run.reduced, at: run.at, samples: run.samples.map((r) => r.map((v) => v.loss)), tables: run.tables.map((r) => r.map((v) => v.loss)),
