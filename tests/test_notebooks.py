@@ -9,7 +9,8 @@ import nbformat
 import pytest
 from conftest import NOTEBOOKS, ROOT
 
-STRIP = ["--keep-id", "--keep-count", "--extra-keys", "metadata.widgets metadata.language_info.version cell.metadata.execution"]
+STRIP = ["--keep-id", "--keep-count", "--extra-keys", "metadata.widgets metadata.language_info.version "
+         "cell.metadata.execution cell.metadata.user_expressions"]
 LINES, FOLDED, COLUMNS = 12, 30, 72     # lines of a cell that all see, of one folded away; columns
 
 pytestmark = pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda f: f.stem)
@@ -68,6 +69,14 @@ def test_every_figure_has_words(file):
             assert len(words.get("image", {}).get("alt", "").split()) >= 5, f"{cell.id}: alt text that says the finding"
             assert words.get("figure", {}).get("caption"), f"{cell.id}: caption"
             assert words["figure"].get("name", "").startswith("fig-"), f"{cell.id}: name fig-<chapter>-<word>"
+
+
+def test_numbers_of_the_text_are_said_in_jupyter_too(file):
+    cells = read(file).cells
+    text = "\n".join(c.source for c in cells if c.cell_type == "markdown")
+    assert "{glue:" not in text, 'Jupyter knows {eval}`glue["name:format"]`'
+    if "{eval}" in text:
+        assert any("from tsframe.plots import glue" in c.source for c in cells)
 
 
 def test_cells_are_short(file):

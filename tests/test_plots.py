@@ -180,3 +180,19 @@ def test_the_hero_is_what_its_script_draws():
     assert all(torch.equal(torch.tensor(a), b) for a, b in zip(hero.CHILDREN[1:], pyramid.children[1:]))
     for path, text in hero.files().items():
         assert path.read_text(encoding="utf-8") == text, f"{path.name} is stale: run python book/_ext/hero.py"
+
+
+# numbers in the text
+
+@pytest.mark.parametrize("value, words, text", [(0.1263, "a:.1%", "12.6%"), (7, "a", "7"), ("−0.1 ± 2", "a", "−0.1 ± 2"),
+                                                (2, "a:.1f", "2.0")])
+def test_a_number_is_kept_for_the_book_and_said_in_jupyter(value, words, text, monkeypatch):
+    from myst_nb.core.variables import format_plain_text
+
+    shown = []
+    monkeypatch.setattr("IPython.display.display", lambda data, **options: shown.append((data, options)))
+    plots.glue("a", value)
+    (data, options), = shown
+    assert options["metadata"]["scrapbook"]["name"] == "a" and plots.glue[words] == text
+    kept = data["application/papermill.record/text/plain"]
+    assert format_plain_text(kept, words.partition(":")[2]) == text         # what the page says

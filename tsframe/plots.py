@@ -18,11 +18,28 @@ __all__ = ["CHANNEL", "DARK", "INK", "PARTS", "band", "book_style", "counter", "
            "residual_parts", "samples", "table", "theory"]
 
 
-def glue(name, value):
-    """Keep a value under a name for the text of the page, as `myst_nb.glue` does, without importing Sphinx for it."""
-    from IPython.display import display
-    display({"application/papermill.record/text/plain": value if isinstance(value, str) else repr(value)}, raw=True,
-            metadata={"scrapbook": {"name": name, "mime_prefix": "application/papermill.record/"}})
+class _Glue:
+    """Numbers in the text: ``glue(name, value)`` keeps one, and {eval}`glue["name:.2f"]` in a text cell says it.
+
+    Jupyter evaluates these words. The book takes the value from the cell's result, where it is kept as `myst_nb.glue`
+    would, without importing Sphinx for it.
+    """
+
+    def __init__(self):
+        self.kept = {}
+
+    def __call__(self, name, value):
+        from IPython.display import display
+        self.kept[name] = value
+        display({"application/papermill.record/text/plain": value if isinstance(value, str) else repr(value)}, raw=True,
+                metadata={"scrapbook": {"name": name, "mime_prefix": "application/papermill.record/"}})
+
+    def __getitem__(self, text):
+        name, _, spec = text.partition(":")
+        return format(self.kept[name], spec)
+
+
+glue = _Glue()
 
 
 # Lines and marks ------------------------------------------------------------------------------
