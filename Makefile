@@ -35,7 +35,8 @@ serve:
 	@$(PY) -m http.server 8000 --bind 127.0.0.1 --directory _build/html
 
 bench: $(READY)
-	$(PY) -m pytest benchmarks/*.py --benchmark-enable --benchmark-only --benchmark-columns=min,median,rounds
+	$(PY) -m pytest benchmarks/bench_expansion.py benchmarks/bench_ensembles.py --benchmark-enable --benchmark-only --benchmark-columns=min,median,rounds
+	$(PY) benchmarks/bench_engine.py
 
 clean:
 	rm -rf _build .pytest_cache .hypothesis .benchmarks

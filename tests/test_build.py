@@ -51,6 +51,9 @@ def small(tmp_path):
         (tmp_path / hidden / "README.md").write_text("### Not a page\n")
     (tmp_path / "tsframe").mkdir()
     (tmp_path / "tsframe/plots.py").write_text("INK = {}\n")
+    (tmp_path / "tsframe/explorers").mkdir()
+    (tmp_path / "tsframe/explorers/__init__.py").write_text("")
+    (tmp_path / "tsframe/explorers/_base.py").write_text("page_script = style = str\n")
 
     def run(value=1, label="thm-one", id="one", passed=True):
         (tmp_path / "book/page.md").write_text(PAGE.format(label=label))
