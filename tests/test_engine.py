@@ -258,6 +258,25 @@ def _line(h):
     return tsf.Teacher.latent_tree(h, 2, .5, seed=0)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_exact_flow_is_the_packages(run, seed):
+    """Angles, update and flow of two layers on normal inputs, against tsframe.gaussian; rows of any length, some alike."""
+    rng = np.random.default_rng(seed)
+    n, m, d, c = rng.integers(1, 6, 4).tolist()
+    d += 1
+    W, W0, V, V0 = (rng.normal(size=k) for k in ((n, d), (m, d), (c, n), (c, m)))
+    W[0] = 2 * W0[0] if seed % 2 else -W0[0] + 1e-7 * W[0]
+    s, t = tsf.Dense([None, W, V]), tsf.Dense([None, W0, V0])
+    mine = run("""(E, [W, V, W0, V0, d]) => { [W, V, W0, V0] = [W, V, W0, V0].map((x) => Float64Array.from(x)); const u = E.gaussianUpdate(W, V, W0, V0, d), plain = (x) => Array.from(x);
+        const first = plain(E.angles(W, W0, d)); for (let i = 0; i < 40; i++) E.flowStep(W, V, W0, V0, d, 0.02);
+        return { first, dW: plain(u.dW), dV: plain(u.dV), W: plain(W), V: plain(V) } }""",
+               [W.ravel().tolist(), V.T.ravel().tolist(), W0.ravel().tolist(), V0.T.ravel().tolist(), d])
+    dW, dV = tsf.gaussian.update(s, t)
+    flow = tsf.gaussian.flow(s, t, time=.8, step=.02)
+    close([mine[k] for k in ("first", "dW", "dV")], [tsf.gaussian.angles(s.W[1], t.W[1]), dW, dV.mT], 1e-12, "update")
+    close([mine["W"], mine["V"]], [flow.W[-1], flow.V[-1].mT], 1e-11, "flow")
+
+
 SPEED = """E => { const t = E.latentTree(E.tree(3), 2, 0.8), s = E.student(t.hierarchy, [2, 8, 8, 2], { random: E.generator(0) }), e = E.expansion(s, t);
   const until = (ms, f) => { let n = 0; for (const end = performance.now() + ms; performance.now() < end; n++) f(); return n / ms * 1000; };
   until(150, () => E.descend(s, t, 1e-9, e));

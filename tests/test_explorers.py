@@ -25,7 +25,7 @@ from tsframe.plots import INK
 
 CLASSES = stills.classes()
 TAUGHT = {name: kind for name, kind in CLASSES.items() if issubclass(kind, _base.Taught)}
-TRAINED = [name for name, kind in CLASSES.items() if name in ("table-space", "masks")]
+TRAINED = [name for name, kind in CLASSES.items() if name in ("table-space", "masks", "winners")]
 each = pytest.mark.parametrize("name", CLASSES)
 
 
@@ -378,15 +378,18 @@ def test_play_pause_and_step(visit, name):
     assert seen(tab, name) == end, "the run ends as it did when it was not watched"
 
 
+MUCH = {"table-space": dict(steps=320, depth=4, seed=3), "masks": dict(steps=400, seed=3), "winners": dict(lr=.02, batch=128, seed=3)}
+
+
 @pytest.mark.parametrize("name", TRAINED)
 def test_training_does_not_block_the_page(visit, name):
     """While students train, frames keep coming: no script holds the page for long."""
     tab = still(visit(f"{name}.html"))
-    longest = tab.evaluate("""async name => { const root = document.getElementById(`explorer-${name}`);
-        root.explorer.set(name === "masks" ? { steps: 400, seed: 3 } : { steps: 320, depth: 4, seed: 3 });
+    longest = tab.evaluate("""async ([name, change]) => { const root = document.getElementById(`explorer-${name}`);
+        root.explorer.set(change);
         let last = performance.now(), gaps = [];
         while (root.dataset.state === 'running') { await new Promise(requestAnimationFrame); const now = performance.now(); gaps.push(now - last); last = now; }
-        gaps.sort((a, b) => a - b); return [gaps.length, gaps[Math.floor(gaps.length * .5)], gaps[Math.floor(gaps.length * .95)]] }""", name)
+        gaps.sort((a, b) => a - b); return [gaps.length, gaps[Math.floor(gaps.length * .5)], gaps[Math.floor(gaps.length * .95)]] }""", [name, MUCH[name]])
     assert longest[0] > 3 and longest[1] < 40 and longest[2] < 120, longest
 
 
@@ -493,6 +496,30 @@ def test_python_cell_of_batchnorm_gives_the_pages_numbers(visit):
         assert found["back"] == pytest.approx(back, abs=1e-12) and found["measured"] == pytest.approx(back, abs=1e-8)
         ratios = [10 ** (k / 2 - 3) for k in range(13)]
         assert found["share"] == pytest.approx([r / (1 + r) for r in ratios], abs=1e-7)
+
+
+@pytest.mark.parametrize("change", [{}, dict(teachers=3, first=1.3, second=.3, lr=.2, batch=4, seed=8), dict(teachers=2, first=3.0, second=3.0, fan=1.0, lr=.1)])
+def test_python_cell_of_winners_gives_the_pages_numbers(visit, change):
+    tab = still(visit("winners.html"))
+    tab.locator("#explorer-winners").evaluate("(e, v) => e.explorer.set(v)", change)
+    still(tab)
+    names, said = run(tab.locator(".python code").text_content())
+    found, (line, *rows) = results(tab, "winners"), map(json.loads, said.splitlines())
+    assert found["fans"][-1] == pytest.approx(line, abs=1e-9) and found["times"] == pytest.approx(names["flow"].times.tolist())
+    assert torch.tensor(found["angles"]).flatten().tolist() == pytest.approx(names["flow"].angles.flatten().tolist(), abs=1e-6)
+    assert torch.tensor(found["measured"][-1]).flatten().tolist() == pytest.approx(torch.tensor(rows).flatten().tolist(), abs=1e-7)
+    if not change:                                              # training follows the flow, and the nearest student wins
+        mean = torch.tensor(found["measured"]).mean(1)
+        assert (mean - torch.tensor(found["fans"])[::6]).abs().max() < .02 and found["fans"][-1][0] > .99
+
+
+def test_inputs_are_checked():
+    draw = explorers.Inputs(5, 3, 7, std=2.0)
+    assert torch.equal(torch.cat([draw(4), draw(6)]), 2 * torch.as_tensor(explorers.Generator(3, 7).normal(50)).view(10, 5))
+    with pytest.raises(ValueError, match="must be even.*found 3 times 5"):
+        draw(3)
+    with pytest.raises(ValueError, match="std must be"):
+        explorers.Inputs(5, 0, std=0)
 
 
 def test_two_parts_are_checked():

@@ -10,10 +10,10 @@ so a state seen in a picture can be had here to the last digits. They need the p
 """
 from .. import _checks as check
 from ._base import Explorer, Taught, dial, seed
-from ._drawn import DROPS, Generator, Sampler, start, two_parts
+from ._drawn import DROPS, Generator, Inputs, Sampler, start, two_parts
 
-__all__ = ["BatchNormGeometry", "Explorer", "Generator", "Hull", "Masks", "OverFitting", "Parts", "Sampler", "TableSpace",
-           "Taught", "Teachers", "start", "two_parts"]
+__all__ = ["BatchNormGeometry", "Explorer", "Generator", "Hull", "Inputs", "Masks", "OverFitting", "Parts", "Sampler", "TableSpace",
+           "Taught", "Teachers", "Winners", "start", "two_parts"]
 
 
 class TableSpace(Taught):
@@ -154,4 +154,22 @@ class Masks(Explorer):
     eps = dial(0.2, "ε", values=(0.0, 0.01, 0.2, 1.0))
     cross = dial(0.0, "crossed at the start", values=(0.0, 0.000001, 0.001, 1.0))
     steps = dial(200, "steps", values=(40, 100, 200, 400))
+    seed = seed()
+
+
+class Winners(Explorer):
+    """Four students of one to three teacher nodes: the exact flow beside training on samples. Chapter `winners`.
+
+    All fan-outs of the teacher are 1; its second and third node stand at right angles to the first, where the second
+    and third student lean. `results` has the flow by "times": "angles", a row of teacher nodes a student, and "fans";
+    and at the times "at" those of six students trained on samples, "turned" and "measured".
+    """
+
+    name, code, title = "winners", "winners", "Who wins a teacher node?"
+    teachers = dial(1, "teacher nodes", values=(1, 2, 3))
+    first = dial(0.3, "start of student 1 (rad)", 0.1, 3.0, 0.1)
+    second = dial(1.2, "start of student 2 (rad)", 0.1, 3.0, 0.1)
+    fan = dial(0.25, "fan-outs at the start", 0.05, 1.0, 0.05)
+    batch = dial(32, "samples a step", values=(4, 8, 32, 128))
+    lr = dial(0.05, "learning rate", values=(0.02, 0.05, 0.1, 0.2))
     seed = seed()

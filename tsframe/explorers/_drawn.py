@@ -86,6 +86,20 @@ class Sampler:
         return (u[:, None] * total[:, None] >= p.cumsum(-1)[:, :-1]).sum(-1)
 
 
+class Inputs:
+    """Normal inputs of standard deviation `std`, batch after batch as the page draws them: `train_dense(..., Inputs(5, 0), ...)`."""
+
+    def __init__(self, features, seed, stream=100, std=1.0):
+        self.features, self.std = check.count("features", features), check.number("std", std, positive=True)
+        self.random = Generator(seed, stream)
+
+    def __call__(self, n, seed=None):
+        """Inputs (n, features), n · features even; the seed that `train_dense` hands over is not used."""
+        if check.count("n", n) * self.features % 2:
+            raise ValueError(f"n times features must be even, as normal numbers come in pairs; found {n} times {self.features}")
+        return self.std * torch.as_tensor(self.random.normal(n * self.features)).view(n, self.features)
+
+
 STATES, NODES = ((4, 3, 4, 3, 2), (3, 4, 3, 4, 3)), ((4, 4, 3, 4, 1), (3, 3, 4, 3, 1))     # of each part, by level
 DROPS = ("nothing", "A2: tables mixed", "A4: a node sees both", "A5: a target of both")
 
