@@ -25,7 +25,7 @@ from tsframe.plots import INK
 
 CLASSES = stills.classes()
 TAUGHT = {name: kind for name, kind in CLASSES.items() if issubclass(kind, _base.Taught)}
-TRAINED = [name for name, kind in CLASSES.items() if name in ("table-space", "masks", "winners")]
+TRAINED = [name for name, kind in CLASSES.items() if name in ("table-space", "masks", "winners", "correspondence")]
 each = pytest.mark.parametrize("name", CLASSES)
 
 
@@ -378,7 +378,8 @@ def test_play_pause_and_step(visit, name):
     assert seen(tab, name) == end, "the run ends as it did when it was not watched"
 
 
-MUCH = {"table-space": dict(steps=320, depth=4, seed=3), "masks": dict(steps=400, seed=3), "winners": dict(lr=.02, batch=128, seed=3)}
+MUCH = {"table-space": dict(steps=320, depth=4, seed=3), "masks": dict(steps=400, seed=3), "winners": dict(lr=.02, batch=128, seed=3),
+        "correspondence": dict(nodes=16, times=10, steps=480, seed=3)}
 
 
 @pytest.mark.parametrize("name", TRAINED)
@@ -513,6 +514,22 @@ def test_python_cell_of_winners_gives_the_pages_numbers(visit, change):
         assert (mean - torch.tensor(found["fans"])[::6]).abs().max() < .02 and found["fans"][-1][0] > .99
 
 
+@pytest.mark.parametrize("change", [{}, dict(nodes=8, times=2, decay=.25, steps=480, seed=7), dict(nodes=4, times=10, decay=2.0, steps=480, seed=1)])
+def test_python_cell_of_correspondence_gives_the_pages_numbers(visit, change):
+    tab = still(visit("correspondence.html"))
+    tab.locator("#explorer-correspondence").evaluate("(e, v) => e.explorer.set(v)", change)
+    still(tab)
+    names, said = run(tab.locator(".python code").text_content())
+    found, history = results(tab, "correspondence"), names["history"]
+    assert found["at"] == history.steps and found["best"][-1] == pytest.approx(json.loads(said), abs=1e-6)
+    assert torch.allclose(torch.tensor(found["best"]).double(), torch.stack(history.kept), atol=1e-6)
+    assert torch.tensor(found["loss"])[history.steps].tolist() == pytest.approx(history.loss.tolist(), rel=1e-6)
+    strength = names["teacher"].fan_out(1)
+    assert found["strength"] == pytest.approx(strength.tolist()) and (strength.diff() <= 0).all()
+    first = [next((t for t, b in zip(found["at"], found["best"]) if b[j] > .95), None) for j in range(len(strength))]
+    assert found["found"] == first and first[0] is not None and all(t > lone / 2 for t, lone in zip(first, found["lone"]) if t)
+
+
 def test_inputs_are_checked():
     draw = explorers.Inputs(5, 3, 7, std=2.0)
     assert torch.equal(torch.cat([draw(4), draw(6)]), 2 * torch.as_tensor(explorers.Generator(3, 7).normal(50)).view(10, 5))
@@ -520,6 +537,8 @@ def test_inputs_are_checked():
         draw(3)
     with pytest.raises(ValueError, match="std must be"):
         explorers.Inputs(5, 0, std=0)
+    with pytest.raises(ValueError, match="nodes must be"):
+        explorers.dense_pair(0, nodes=0)
 
 
 def test_two_parts_are_checked():

@@ -10,10 +10,10 @@ so a state seen in a picture can be had here to the last digits. They need the p
 """
 from .. import _checks as check
 from ._base import Explorer, Taught, dial, seed
-from ._drawn import DROPS, Generator, Inputs, Sampler, start, two_parts
+from ._drawn import DROPS, Generator, Inputs, Sampler, dense_pair, start, two_parts
 
-__all__ = ["BatchNormGeometry", "Explorer", "Generator", "Hull", "Inputs", "Masks", "OverFitting", "Parts", "Sampler", "TableSpace",
-           "Taught", "Teachers", "Winners", "start", "two_parts"]
+__all__ = ["BatchNormGeometry", "Correspondence", "Explorer", "Generator", "Hull", "Inputs", "Masks", "OverFitting", "Parts", "Sampler", "TableSpace",
+           "Taught", "Teachers", "Winners", "dense_pair", "start", "two_parts"]
 
 
 class TableSpace(Taught):
@@ -172,4 +172,20 @@ class Winners(Explorer):
     fan = dial(0.25, "fan-outs at the start", 0.05, 1.0, 0.05)
     batch = dial(32, "samples a step", values=(4, 8, 32, 128))
     lr = dial(0.05, "learning rate", values=(0.02, 0.05, 0.1, 0.2))
+    seed = seed()
+
+
+class Correspondence(Explorer):
+    """Which student node becomes which teacher node, along training on normal inputs. Chapter `specialization`.
+
+    Nodes stand from strong to weak. `results` has by teacher node the "strength", the first step at which a student
+    correlates by more than 0.95 as "found" (or None), that of a "lone" node by theory, and the "best" correlation at
+    the steps "at". `dense_pair` makes the same teacher and student in Python.
+    """
+
+    name, code, title = "correspondence", "nodes", "Which node is found first?"
+    nodes = dial(12, "teacher nodes", values=(4, 8, 12, 16))
+    times = dial(5, "student nodes for each", values=(1, 2, 3, 5, 10))
+    decay = dial(1.0, "strength decay p", 0.0, 2.0, 0.25)
+    steps = dial(1200, "steps", values=(480, 1200, 2400))
     seed = seed()

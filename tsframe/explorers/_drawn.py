@@ -3,6 +3,8 @@ import numpy as np
 import torch
 
 from .. import _checks as check
+from ..dense import Dense, unit_rows
+from ..draws import ENTRIES
 from ..factors import block_masks, product_teacher
 from ..hierarchy import Hierarchy
 from ..student import Student
@@ -98,6 +100,25 @@ class Inputs:
         if check.count("n", n) * self.features % 2:
             raise ValueError(f"n times features must be even, as normal numbers come in pairs; found {n} times {self.features}")
         return self.std * torch.as_tensor(self.random.normal(n * self.features)).view(n, self.features)
+
+
+def dense_pair(seed, nodes=12, times=5, decay=1.0):
+    """Teacher and student of 20 inputs and 50 outputs that the explorer `Correspondence` draws from a seed.
+
+    nodes : of the teacher, its biases -0.1; `dense_teacher` draws by the same law, here they stand from strong to weak
+    times : student nodes for each, all weights normal(0, 0.005²);  decay : node j has a strength like j^-decay
+    Returns teacher and student, two `Dense`. Chapter `specialization`.
+    """
+    nodes, times, decay = check.count("nodes", nodes), check.count("times", times), check.number("decay", decay, 0)
+    (k, c), entries = (20, 50), torch.tensor(ENTRIES, dtype=torch.float64)
+    drawn = entries[torch.as_tensor(Generator(seed, 400).uniform(nodes * (k + c)) * len(entries)).long()]
+    w, v = unit_rows(drawn[:nodes * k].view(nodes, k)), drawn[nodes * k:].view(nodes, c)
+    v = v / torch.arange(1, nodes + 1, dtype=v.dtype)[:, None] ** decay
+    order, n = v.norm(dim=1).argsort(descending=True, stable=True), nodes * times
+    x = .005 * torch.as_tensor(Generator(seed, 401).normal(n * (k + c)))
+    teacher = Dense([None, w[order], v[order].T], [None, torch.full((nodes,), -.1).double(), torch.zeros(c).double()])
+    student = Dense([None, x[:k * n].view(k, n).T, x[k * n:].view(n, c).T], [None, torch.zeros(n).double(), torch.zeros(c).double()])
+    return teacher, student
 
 
 STATES, NODES = ((4, 3, 4, 3, 2), (3, 4, 3, 4, 3)), ((4, 4, 3, 4, 1), (3, 3, 4, 3, 1))     # of each part, by level

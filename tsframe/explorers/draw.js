@@ -64,6 +64,15 @@ export class Picture {
     rows.forEach((t, i) => this.text(x - 5, y + (i + 0.5) * height + 4, t, "quiet", "end", { class: "small" }));
     cols.forEach((t, j) => this.text(x + (j + 0.5) * cell, y - 5, t, "quiet", "middle", { class: "small" }));
   }
+  /** A table of many small cells without numbers: values in [-1, 1] as ten shades, each of them one path; equal neighbours are one. */
+  shade(M, x, y, width, height, pos = "pos", neg = "neg") {
+    const paths = {}, key = (v) => `${v < 0 ? neg : pos} ${Math.round(10 * Math.min(1, Math.abs(v)))}`;
+    M.forEach((row, i) => { for (let j = 0, k = 0; j < row.length; j = k) {
+      while (k < row.length && key(row[k]) === key(row[j])) k++;
+      paths[key(row[j])] = `${paths[key(row[j])] ?? ""}M${round(x + j * width)} ${round(y + i * height)}h${round((k - j) * width)}v${round(height)}h${round((j - k) * width)}z`;
+    } });
+    for (const [k, d] of Object.entries(paths)) { const [role, o] = k.split(" "); if (o !== "0") this.add("path", { d, style: `fill:${ink(role)}`, "fill-opacity": o / 10 }); }
+  }
   /** Axes from values to places; then line, diamonds and the rest in values. */
   chart(options) { return new Chart(this, options); }
 }
