@@ -102,7 +102,7 @@ def test_colours_are_the_books():
 
 
 def test_scripts_are_light():
-    assert len(gzip.compress((_base.page_script() + _base.style()).encode())) < 60_000
+    assert len(gzip.compress((_base.page_script() + _base.style()).encode())) < 45_000
 
 
 def test_numbers_are_the_pages(chromium):
