@@ -11,7 +11,7 @@ import torch
 
 import tsframe as tsf
 from tsframe import expansion
-from tsframe.certificates import (Certificate, batchnorm, certify, disentanglement, examples, noise, nonlinearity,
+from tsframe.certificates import (Certificate, batchnorm, certify, deep, disentanglement, examples, noise, nonlinearity,
                                   overfitting, registry, relu_teachers, setting, specialization, winners)
 from tsframe.certificates.registry import REGISTRY, Certificates
 from tsframe.student import Pass
@@ -32,6 +32,8 @@ IDS = [
     # relu-teachers
     # winners
     # specialization
+    # deep
+    "angle-correlation", "pruning-cost",
 ]
 BOUNDED = ["spurious-crossing"]         # of kind "approximation": the tolerance is a proved bound
 
@@ -329,6 +331,12 @@ FAULTS = [
     # relu-teachers
     # winners
     # specialization
+    # deep
+    ("correlations 1e-9 off", wrapped("node_correlation", lambda x: x * (1 + 1e-9), deep), "angle-correlation"),
+    ("chance too kind", wrapped("chance_match", lambda x: x * 0.999, deep), "angle-correlation"),
+    ("contributions 1e-9 off", wrapped("contribution", times(1 + 1e-9), deep), "pruning-cost"),
+    ("nodes more alike than they are", wrapped("correlation", lambda c: c._replace(ρ=c.ρ * (1 - 1e-6)), deep),
+     "pruning-cost"),
 ]
 
 
