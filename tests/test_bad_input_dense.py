@@ -48,6 +48,8 @@ def good_calls():
         "flow": (gaussian.flow, dict(student=flat[0], teacher=flat[1], time=0.2, step=0.1, unit=True, move_top=True, every=1)),
         "arrival_time": (gaussian.arrival_time, dict(start=1.0, end=0.1)), "at_angles": (gaussian.at_angles, dict(angles=[0.1, 0.2])),
         "overlap": (gaussian.overlap, dict(bias=-0.5, correlation=0.3)),
+        "node_correlation": (gaussian.node_correlation, dict(W=X, U=X)),
+        "chance_match": (gaussian.chance_match, dict(nodes=3, features=4, level=0.5)),
         "correlation": (tsf.correlation, dict(f=X, f0=X, weights=[0.5, 0.5, 0, 0, 0, 0])),
         "layer_correlations": (tsf.layer_correlations, dense), "contribution": (tsf.contribution, dict(student=S, x=X)),
         "state_correlations": (tsf.state_correlations, dict(student=base.student(hierarchy=base.TREE, widths=[1, 2]), ladder=base.ladder())),

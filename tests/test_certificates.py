@@ -12,7 +12,7 @@ import torch
 
 import tsframe as tsf
 from tsframe import ensembles, expansion, gaussian
-from tsframe.certificates import (Certificate, batchnorm, certify, disentanglement, examples, noise, nonlinearity,
+from tsframe.certificates import (Certificate, batchnorm, certify, deep, disentanglement, examples, noise, nonlinearity,
                                   overfitting, registry, relu_teachers, setting, specialization, winners)
 from tsframe.certificates.registry import REGISTRY, Certificates
 from tsframe.plots import INK
@@ -37,6 +37,8 @@ IDS = [
     "angle-flow", "losers-vanish", "near-copies", "twins", "overlap-bias",
     # specialization
     "boundary-jump", "alignment", "unaligned-groups", "small-gradient",
+    # deep
+    "angle-correlation", "pruning-cost",
 ]
 BOUNDED = ["spurious-crossing"]         # of kind "approximation": the tolerance is a proved bound
 
@@ -397,6 +399,12 @@ FAULTS = [
     ("a bound 1e-9 off", wrapped("small_gradient", lambda r: ((1 + 1e-9) * r[0], r[1]), specialization), "small-gradient"),
     ("a signal too small by 1e-9", wrapped("small_gradient", lambda r: (r[0], (1 - 1e-9) * r[1]), specialization),
      "small-gradient"),
+    # deep
+    ("correlations 1e-9 off", wrapped("node_correlation", lambda x: x * (1 + 1e-9), deep), "angle-correlation"),
+    ("chance too kind", wrapped("chance_match", lambda x: x * 0.999, deep), "angle-correlation"),
+    ("contributions 1e-9 off", wrapped("contribution", times(1 + 1e-9), deep), "pruning-cost"),
+    ("nodes more alike than they are", wrapped("correlation", lambda c: c._replace(ρ=c.ρ * (1 - 1e-6)), deep),
+     "pruning-cost"),
 ]
 
 

@@ -11,7 +11,9 @@ from scipy.stats import norm
 
 from tsframe.dense import Dense
 from tsframe.draws import dense_student
-from tsframe.gaussian import (Flow, angles, arrival_time, at_angles, both_on, flow, kernel, overlap, pull, update)
+from tsframe.correspondence import correlation
+from tsframe.gaussian import (Flow, angles, arrival_time, at_angles, both_on, chance_match, flow, kernel,
+                              node_correlation, overlap, pull, update)
 from tsframe.relu_teacher import averaged_update
 from strategies import close, few
 
@@ -204,3 +206,27 @@ S, T = nets(0)
 def test_refused(call, error, words):
     with pytest.raises(error, match=words):
         call()
+
+
+def test_node_correlation_of_samples():
+    x, W, U = rows(200_000, 4, 3), rows(3, 4, 1), rows(5, 4, 2)
+    ρ = correlation((x @ U.T).relu(), (x @ W.T).relu()).ρ
+    assert (node_correlation(W, U) - ρ).abs().max() < 0.01
+    ends = node_correlation(W, torch.stack([2 * W[0], -W[0]]))[0]
+    close(ends, torch.tensor([1, -1 / (math.pi - 1)], dtype=torch.float64))
+
+
+@pytest.mark.parametrize("nodes, features, level", [(1, 2, 0.3), (1, 20, 0.5), (50, 20, 0.5), (7, 3, 0.9)])
+def test_chance_match_of_samples(nodes, features, level):
+    W = rows(4000 * nodes, features, 5).view(4000, nodes, features)
+    cos = (W[..., 0] / W.norm(dim=-1)).max(-1).values
+    assert abs((cos < math.cos(chance_match(nodes, features, level))).double().mean() - level) < 0.03
+
+
+def test_chance_match_at_the_ends():
+    assert chance_match(3, 5, 0) == math.pi and chance_match(3, 5, 1) == 0
+    assert abs(chance_match(1, 7) - math.pi / 2) < 1e-12                # one direction: as often near as far
+    assert abs(chance_match(2, 2, 0.25) - math.pi / 2) < 1e-12
+    for bad in (dict(nodes=0), dict(features=1), dict(level=1.5)):
+        with pytest.raises(ValueError, match=next(iter(bad))):
+            chance_match(**dict(nodes=3, features=4) | bad)

@@ -26,7 +26,7 @@ FLOORS = {"_checks": 0, "_products": 0, "_ink": 0, "hierarchy": 1, "sweeps": 1, 
           "certificates.registry": 6, "certificates.witness": 6, "certificates.examples": 6, "certificates.setting": 6.1,
           "certificates.batchnorm": 6.1, "certificates.nonlinearity": 6.1, "certificates.disentanglement": 6.1,
           "certificates.overfitting": 6.1, "certificates.noise": 6.1, "certificates.relu_teachers": 6.1,
-          "certificates.winners": 6.1, "certificates.specialization": 6.1,
+          "certificates.winners": 6.1, "certificates.specialization": 6.1, "certificates.deep": 6.1,
           "certificates": 6.2, "plots": 7, "explorers._base": 7.5, "explorers._drawn": 7.5, "explorers": 8, "__init__": 9}
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 from scipy.integrate import quad
-from scipy.special import ndtr
+from scipy.special import betaincinv, ndtr
 
 from . import _checks as check
 from .dense import Dense, unit_rows
@@ -37,6 +37,27 @@ def kernel(W, U, leak=0.0):
 def _kernel(W, U, θ, leak):
     size = W.norm(dim=-1).unsqueeze(-1) * U.norm(dim=-1).unsqueeze(-2)
     return size * ((1 - leak) ** 2 * (θ.sin() + (math.pi - θ) * θ.cos()) / (2 * math.pi) + leak * θ.cos())
+
+
+def node_correlation(W, U):
+    """Pearson correlation of the ReLU nodes (w·x)+ and (u·x)+, (..., n, m):  ((π-θ) cos θ + sin θ - 1)/(π - 1).
+
+    It falls from 1 at θ = 0 through 0 at π/2 to -1/(π-1) at π. Chapter `deep`.
+    """
+    θ = angles(W, U)
+    return ((math.pi - θ) * θ.cos() + θ.sin() - 1) / (math.pi - 1)
+
+
+def chance_match(nodes, features, level=0.5):
+    """The angle within which the nearest of so many random directions comes with probability 1 - level: radians.
+
+    P(all angles > θ) = P(T < (1 + cos θ)/2)^nodes = level,   T ~ Beta((features-1)/2, (features-1)/2)
+
+    Directions uniform on the sphere and independent; by default the median. Chapter `deep`.
+    """
+    n, a = check.count("nodes", nodes), (check.count("features", features, 2) - 1) / 2
+    level = check.number("level", level, 0, 1)
+    return 2 * math.asin(math.sqrt(betaincinv(a, a, -math.expm1(math.log(level) / n)))) if level else math.pi
 
 
 def pull(W, U, leak=0.0, averaged=False):

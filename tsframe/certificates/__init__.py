@@ -8,4 +8,5 @@ from . import noise                              # noqa: F401
 from . import relu_teachers                      # noqa: F401  (Part III)
 from . import winners                            # noqa: F401
 from . import specialization                     # noqa: F401
+from . import deep                               # noqa: F401
 from .registry import Certificate, Certificates, certify
