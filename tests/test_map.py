@@ -297,6 +297,7 @@ def test_link_to_a_work(visit, hash, key):
 def test_map_in_use_is_accessible(visit, mode, width):
     tab = visit("served", PAGE, viewport={"width": width, "height": 900}, reduced_motion="reduce")
     tab.evaluate(f"document.documentElement.dataset.theme = document.documentElement.dataset.mode = '{mode}'")
+    tab.evaluate("document.getAnimations().forEach(a => a.finish())")       # colours on their way would be judged half-way
     tab.locator("#work-tian2019 button").click()
     tab.get_by_role("button", name="Zoom in").click()
     tab.locator("#work-tian2019 button").focus()
