@@ -14,7 +14,8 @@ class BatchNorm:
         back: g_f = (g - Σ p g - v Σ p v g) / s                          (scale=False: g_f = g - Σ p g)
 
     For ε = 0 the signal that comes back is P⊥ g / s, with P⊥ the projection onto the complement of span{1, f} under
-    ⟨u, v⟩ = Σ p u v. There is no learned scale and shift: a bias before, or the weights after, play their part.
+    ⟨u, v⟩ = Σ p u v. There is no learned scale and shift; after "after" the next layer's weights and bias
+    play their part, and in "before" nothing plays that of the shift.
 
     place : "before" or "after" the activation
     scale : divide by the standard deviation; False centers only
