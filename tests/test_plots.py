@@ -205,6 +205,8 @@ def test_a_player_needs_times_and_words(times, alt, message):
 # numbers in the text
 
 @pytest.mark.parametrize("value, words, text", [(0.1263, "a:.1%", "12.6%"), (7, "a", "7"), ("−0.1 ± 2", "a", "−0.1 ± 2"),
+                                                ("0.30", "a", "0.30"), ("+2", "a", "+2"), ("1, 2", "a", "1, 2"),
+                                                (np.float64(1.5), "a:.2f", "1.50"), (torch.tensor(1.5), "a:.2f", "1.50"),
                                                 (2, "a:.1f", "2.0")])
 def test_a_number_is_kept_for_the_book_and_said_in_jupyter(value, words, text, monkeypatch):
     from myst_nb.core.variables import format_plain_text

@@ -36,8 +36,8 @@ class _Glue:
 
     def __call__(self, name, value):
         from IPython.display import display
-        self.kept[name] = value
-        display({"application/papermill.record/text/plain": value if isinstance(value, str) else repr(value)}, raw=True,
+        self.kept[name] = value = value.item() if hasattr(value, "item") else value
+        display({"application/papermill.record/text/plain": repr(value)}, raw=True,
                 metadata={"scrapbook": {"name": name, "mime_prefix": "application/papermill.record/"}})
 
     def __getitem__(self, text):
