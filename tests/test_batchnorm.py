@@ -252,3 +252,8 @@ def test_the_account_by_cause_refuses_a_norm():
     ladder = tsf.Ladder.finest(h, torch.eye(4).double()[..., None], [0, 1, 1, 0])
     with pytest.raises(ValueError, match="residuals must be of a student without norm"):
         tsf.residuals(tsf.Student(h, [1, 2, 2], norm="before", seed=0), ladder)
+
+
+def test_an_eps_too_small_for_float32_is_no_zero_there():
+    x = torch.tensor([[1.0, 2.0], [1.0, 3.0], [1.0, 7.0]])                # the first node is constant
+    close(BatchNorm(eps=1e-50).value(x), BatchNorm(eps=1e-50).value(x.double()).float(), 1e-6)

@@ -416,3 +416,14 @@ def test_exact_at_extreme_weights(scale):
         for w in student.parameters():
             w.mul_(scale)
     exactness((ladder, student))
+
+
+def test_the_update_is_that_of_the_teacher_and_the_tables_it_is_given():
+    h = tsf.Hierarchy.tree(2)
+    teacher, other = (tsf.Teacher.latent_tree(h, 2, ρ, seed=0) for ρ in (0.9, 0.2))
+    student = tsf.Student(h, [2, 3, 2], seed=0)
+    for change in (lambda e: other, lambda e: e.F.__setitem__(1, e.F[1] + 1) or teacher):
+        e = tsf.backward(tsf.expand(student, teacher), student, teacher)
+        law = change(e)
+        for a, b in zip(tsf.weight_update(e, law)[1:], tsf.weight_update(dataclasses.replace(e), law)[1:]):
+            close(a, b)                                                  # a replaced expansion keeps nothing

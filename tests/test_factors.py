@@ -225,6 +225,10 @@ CHAIN = tsf.Hierarchy.tree(1, 1)
     (lambda: tsf.spread(torch.zeros(6, 1), (2, 0), torch.ones(6) / 6), ValueError, r"sizes\[1\] must be at least 1"),
     (lambda: tsf.spread(torch.full((2, 1), math.nan), (2,), torch.ones(2) / 2), ValueError, "x.*must be finite"),
     (lambda: tsf.spread(torch.zeros(2, 1), (2,), torch.ones(2)), ValueError, "sum"),
+    (lambda: tsf.spread(torch.zeros(4, 2), (2, 2), 1.0), ValueError, r"prior one number a row.*\(4, 2\) and \(\)"),
+    (lambda: tsf.spread(torch.zeros(4, 2), 4, torch.ones(4) / 4), TypeError, "sizes must be a list.*found 4"),
+    (lambda: tsf.leak(5, [[0, 1], [0, 1]]), TypeError, "values must be a list by level; found int"),
+    (lambda: tsf.leak([None], [[0]]), ValueError, r"len\(blocks\) must be at least 2; found 1"),
     (lambda: tsf.block_masks(torch.zeros(3)), TypeError, "blocks must be a list by level of labels"),
     (lambda: tsf.block_masks([[0, 1], [0.5]]), TypeError, r"blocks\[1\] must hold integers"),
     (lambda: tsf.leak(tsf.Student(CHAIN, [2, 2], seed=0).W, [[0, 1], [0, 1, 1]]), ValueError,
@@ -235,3 +239,11 @@ CHAIN = tsf.Hierarchy.tree(1, 1)
 def test_says_what_is_wrong(call, error, words):
     with pytest.raises(error, match=words):
         call()
+
+
+def test_states_of_probability_0_are_no_trouble_in_float32():
+    prior = [torch.tensor([p]) for p in ([0.5, 0, 0.5], [1.0, 0])]
+    t = tsf.random_teacher(tsf.Hierarchy.tree(1, 1), prior, 0.8, seed=0)
+    assert torch.isfinite(t.P[1]).all() and t.dtype == torch.float32
+    x, p = torch.tensor([[1.0], [3.0], [7.0], [9.0]]), torch.tensor([0.5, 0.5, 0, 0])
+    close(tsf.spread(x, (2, 2), p), tsf.spread(x.double(), (2, 2), p.double()).float())

@@ -174,6 +174,18 @@ def test_overlap_by_another_quadrature(b, r):
     assert on == pytest.approx(both / norm.cdf(b), abs=1e-5) and square == pytest.approx(product / mean_square, abs=1e-5)
 
 
+def test_overlap_of_nodes_that_are_hardly_ever_on():
+    """Far out, E[f f'] by a sum over a fine grid of one node, the other's mean given it, and the scaled tail in closed form."""
+    for b, r in ((-8, 0.99), (-8, 0.3), (-15, -0.5)):
+        z, dz = np.linspace(-b, -b + 30, 400_001, retstep=True)           # this node's pre-activation is b + z
+        s, μ = math.sqrt(1 - r * r), b + r * z
+        tail, density = norm.cdf(μ / s), norm.pdf(z)
+        on, product = (density * tail).sum() * dz, (density * (b + z) * (μ * tail + s * norm.pdf(μ / s))).sum() * dz
+        square = (density * (b + z) ** 2).sum() * dz
+        assert overlap(b, r) == pytest.approx((on / norm.cdf(b), product / square), rel=2e-3)
+    assert overlap(-8, 0.99)[0] == pytest.approx(0.56483, rel=1e-4)
+
+
 def test_the_table_of_overlaps():
     for b, *want in ((0, 0.5, 0.318, 0.597, 0.483), (-0.5, 0.309, 0.187, 0.435, 0.350), (-1, 0.159, 0.0921, 0.287, 0.231),
                      (-2, 0.0228, 0.0125, 0.0897, 0.073)):
@@ -181,6 +193,7 @@ def test_the_table_of_overlaps():
 
 
 S, T = nets(0)
+MANY = {n: S.changed(lambda w: w.expand(n, -1, -1)) for n in (2, 3)}
 
 
 @pytest.mark.parametrize("call, error, words", [
@@ -194,8 +207,12 @@ S, T = nets(0)
     (lambda: update(S, T.to(torch.float32)), TypeError, "one dtype"),
     (lambda: update(3, T), TypeError, "student must be a Dense"),
     (lambda: flow(S, T, time=1, step=0), ValueError, "step must be positive"),
-    (lambda: flow(S, T, time=1e9, step=1e-3), ValueError, "time / step must be between 0 and"),
+    (lambda: flow(S, T, time=1e9, step=1e-3), ValueError, "time / step must be between 1 and 10000000; found 1000000000000"),
     (lambda: flow(S, T, time=1e4, step=50.0, unit=False), ValueError, "step must be small enough"),
+    (lambda: flow(S, T, time=1e300, step=1e-300), ValueError, "time / step must be finite"),
+    (lambda: flow(S, T, time=0.02), ValueError, "time / step must be between 1 and .*found 0"),
+    (lambda: flow(S, MANY[3], time=1), ValueError, r"teacher must be one network, or one a student; .* \(3,\) of the teacher"),
+    (lambda: update(MANY[2], MANY[3]), ValueError, "ensembles of student and teacher must"),
     (lambda: flow(S, T, time=1, unit=1), TypeError, "unit must be True"),
     (lambda: arrival_time(4.0), ValueError, "start must lie between end and π"),
     (lambda: arrival_time(0.001), ValueError, "start must lie"),

@@ -181,6 +181,13 @@ def test_descent_settles_below_two_over_the_rate_and_not_above():
         assert (loss[-1] < loss[0]) == settles
 
 
+def test_sharpness_of_small_inputs_is_as_accurate_as_that_of_large_ones():
+    h, (x, y) = tsf.Hierarchy.tree(1), rows(9)
+    student, x = tsf.Student(h, [2, 3], activation="linear", seed=0), 1e-4 * x[:, :2]
+    want = torch.linalg.eigvalsh(x.flatten(1).T @ x.flatten(1) / 9)[-1]          # of E[x x^T] ⊗ 1
+    assert tsf.sharpness(student, (x, y)).item() == pytest.approx(want.item(), rel=1e-6)
+
+
 def test_sharpness_leaves_the_student_alone_and_follows_its_dtype():
     s, (x, y) = student((2,)), rows(8)
     before = [p.detach().clone() for p in s.parameters()]
@@ -261,3 +268,11 @@ def test_sharpness_of_what_does_not_fit(data, error, message):
 def test_sharpness_with_bad_arguments(change, error):
     with pytest.raises(error, match="must"):
         tsf.sharpness(**dict(dict(student=student(), data=rows(4)), **change))
+
+
+def test_without_replacement_small_weights_may_not_differ_either():
+    """One row in two weighs twice as much, and yet, of 100 000, the weights differ by less than 1e-5."""
+    x = torch.zeros(100_000, 4, 2)
+    ladder = tsf.Ladder.finest(PYRAMID, x, torch.zeros(len(x), dtype=torch.long), torch.ones(len(x)) + torch.arange(len(x)) % 2)
+    with pytest.raises(ValueError, match="rows have different weights"):
+        ladder.sample(2, seed=0, replace=False)

@@ -204,6 +204,11 @@ def test_a_player_needs_times_and_words(times, alt, message):
 
 # numbers in the text
 
+def test_a_number_of_a_table_may_have_any_format():
+    ax = plots.table([[.5, 0.001, 0]], fmt="{:.0%}")
+    assert [t.get_text() for t in ax.texts] == ["50%", "0%", "0%"]
+
+
 @pytest.mark.parametrize("value, words, text", [(0.1263, "a:.1%", "12.6%"), (7, "a", "7"), ("−0.1 ± 2", "a", "−0.1 ± 2"),
                                                 ("0.30", "a", "0.30"), ("+2", "a", "+2"), ("1, 2", "a", "1, 2"),
                                                 (np.float64(1.5), "a:.2f", "1.50"), (torch.tensor(1.5), "a:.2f", "1.50"),

@@ -203,6 +203,13 @@ def test_no_unique_readout_where_winners_are_doubled_or_columns_depend():
             fixed_readout(f, z.relu(), torch.ones(2, 3))
 
 
+def test_students_of_any_size_side_by_side_have_the_readouts_they_have_alone():
+    f = normal(2, 50, 3, rng=torch.Generator().manual_seed(0)) * torch.tensor([1e-9, 1.0])[:, None, None]
+    V = fixed_readout(f, f[1], torch.ones(1, 3))
+    for i in range(2):
+        close(V[i] * f[i].norm(), fixed_readout(f[i], f[1], torch.ones(1, 3)) * f[i].norm())
+
+
 @few(15)
 @given(seeds, st.sampled_from([0.1, 0.01, 0.001]))
 def test_rows_that_are_only_near_leave_a_bounded_rest(seed, off):
@@ -327,6 +334,7 @@ def test_nodes_with_distinct_hyperplanes_are_independent():
 # ---- what is refused
 
 S, T, X = dense_student([3, 4, 2], seed=0), dense_teacher([3, 2, 2], seed=0), np.ones((5, 3))
+MANY = {n: dense_student([3, 4, 2], ensemble=(n,), seed=0) for n in (2, 3)}
 
 
 @pytest.mark.parametrize("call, error, words", [
@@ -337,6 +345,8 @@ S, T, X = dense_student([3, 4, 2], seed=0), dense_teacher([3, 2, 2], seed=0), np
     (lambda: gradient_expansion(S.to(torch.float32), T, X), TypeError, "one dtype"),
     (lambda: gradient_expansion(dense_student([3, 4, 2], norm="after", seed=0), T, X), ValueError, "without norm; found BatchNorm"),
     (lambda: gradient_expansion(S, T, np.ones((5, 4))), ValueError, r"x must have shape \(..., rows, 3\)"),
+    (lambda: gradient_expansion(MANY[2], MANY[3], X), ValueError, r"ensembles of student and teacher must.*\(2,\) and \(3,\)"),
+    (lambda: alignment(MANY[2], MANY[3]), ValueError, "ensembles of student and teacher must"),
     (lambda: averaged_update(S, T, np.full((5, 3), np.nan)), ValueError, "x.0, 0. must be finite"),
     (lambda: balance(T.W), TypeError, "student must be a Dense"),
     (lambda: fixed_readout(np.ones(3), np.ones((3, 1)), np.ones((2, 1))), ValueError, "must have shapes"),

@@ -140,3 +140,9 @@ def test_float32_student():
     student = tsf.Student(tsf.Hierarchy.tree(2), [2, 3, 2], bias=True, seed=0).to(torch.float32)
     f = student(torch.ones(3, 4, 2, dtype=torch.float64))
     assert f[-1].dtype == torch.float32 and student.member().W[1].dtype == torch.float32
+
+
+def test_targets_may_be_a_list():
+    student, x = tsf.Student(tsf.Hierarchy.tree(1), [2, 3], seed=0), torch.ones(2, 2, 2)
+    u = student.propagate(x, [[0.5, 0.5, 0.0], [0.0, 0.0, 2.0]]).u[-1]
+    close(u + student(x)[-1].transpose(-3, -2), [[[0.5, 0.5, 0.0], [0.0, 0.0, 2.0]]])

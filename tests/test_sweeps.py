@@ -1,6 +1,7 @@
 """Sweeps: the same numbers on every backend, results kept as they come, a cut that does no harm."""
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import joblib
@@ -82,6 +83,44 @@ def test_a_changed_function_starts_anew(tmp_path):
         return space["f"]
     a, b = make("def f(x):\n    return x + 1\n"), make("def f(x):\n    return x + 100\n")
     assert [sweep(f, dict(x=[1]), folder=tmp_path / "kept", jobs=1)[0][1] for f in (a, b, a)] == [2, 101, 2]
+
+
+def test_what_its_source_does_not_tell_apart_is_not_kept(tmp_path):
+    def closed(x, a=GRID):
+        return tmp_path
+    space = {}
+    exec("def typed(x):\n    return x", space)
+    for function in (partial(threads), closed, lambda x: x, space["typed"]):
+        with pytest.raises(TypeError, match="function must be written by def, without a closure, where results are kept"):
+            sweep(function, dict(x=[1]), folder=tmp_path, jobs=1)
+    assert sweep(partial(threads), dict(x=[1]), jobs=1) == [(dict(x=1), 1)]
+
+
+def test_functions_of_two_modules_are_two_functions(tmp_path):
+    made = []
+    for a in (1, 10):
+        path = tmp_path / f"module_{a}.py"
+        path.write_text("def f(x):\n    return x + A\n")
+        space = dict(A=a, __name__=path.stem)
+        exec(compile(path.read_text(), str(path), "exec"), space)
+        made.append(space["f"])
+    assert [sweep(f, dict(x=[1]), folder=tmp_path / "kept", jobs=1)[0][1] for f in made] == [2, 11]
+
+
+def test_a_damaged_file_is_computed_again(tmp_path):
+    sweep(threads, dict(x=[1]), folder=tmp_path, jobs=1)
+    next(tmp_path.glob("*.pkl")).write_bytes(b"cno.such.module\nThing\n.")
+    assert sweep(threads, dict(x=[1]), folder=tmp_path, jobs=1) == [(dict(x=1), 1)]
+
+
+def local(x):
+    return (lambda: x) if x else 0
+
+
+def test_a_result_that_cannot_be_kept_is_told_with_its_setting(tmp_path):
+    with pytest.raises(RuntimeError, match=r"local failed at \{'x': 1\}: .*; 1 of 2 results are kept"):
+        sweep(local, dict(x=[1, 0]), folder=tmp_path, jobs=1)
+    assert [f.suffix for f in tmp_path.iterdir()] == [".pkl"]
 
 
 def test_threads_are_one_inside_and_as_before_outside():

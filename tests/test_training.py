@@ -91,6 +91,15 @@ def test_full_batches_are_autograd_and_torch_optim(method, bias):
     assert losses[-1] < losses[0]
 
 
+def test_the_loss_is_that_of_the_outputs_where_the_top_is_centred_too():
+    ladder = some_ladder()
+    student = tsf.Student(PYRAMID, [2, 4, 4, 3], norm=tsf.BatchNorm(top=True), seed=0)
+    with torch.no_grad():
+        loss = sample_loss(student(ladder.inputs)[-1], ladder.labels, torch.full((40,), 1 / 40, dtype=torch.float64))
+    data = tsf.Ladder.finest(PYRAMID, ladder.inputs, ladder.labels)
+    close(tsf.train(student, data, steps=0, lr=1.0).loss[0], loss)
+
+
 def test_momentum_is_the_given_number_and_only_counts_for_its_method():
     ladder = some_ladder()
 

@@ -90,6 +90,14 @@ def shaped(name, x, shape):
     return x
 
 
+def broadcast(name, a, b):
+    """The common shape of leading axes a and b."""
+    try:
+        return tuple(torch.broadcast_shapes(a, b))
+    except RuntimeError:
+        raise ValueError(f"{name} must be axes of one size, or 1; found {tuple(a)} and {tuple(b)}") from None
+
+
 def _dense(name, value):
     if torch.is_tensor(value) and value.layout != torch.strided:
         raise TypeError(f"{name} must be a dense array; found layout {value.layout}")

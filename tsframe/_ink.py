@@ -120,7 +120,7 @@ def names(names, n, what):
 def number(v, fmt, signed):
     """fmt with a true minus, no minus zero, and + where signs carry the meaning."""
     text = fmt.format(v)
-    if float(text) == 0:
+    if not re.search("[1-9]", text):
         return fmt.format(0)
     return ("+" if signed and v > 0 else "") + text.replace("-", "−")
 

@@ -64,7 +64,7 @@ class BatchNorm:
             return v, 1
         variance = _mean(v.square(), p)
         if self.eps:
-            inverse = (variance + self.eps).rsqrt()
+            inverse = (variance + max(self.eps, torch.finfo(f.dtype).tiny)).rsqrt()      # eps may be 0 in float32
         else:
             moves = variance > (64 * torch.finfo(f.dtype).eps) ** 2 * _mean(f.square(), p)
             inverse = torch.where(moves, variance.where(moves, 1).rsqrt(), 0)

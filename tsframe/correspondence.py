@@ -51,6 +51,7 @@ def correlation(f, f0, weights=None):
     if f.ndim < 2 or f0.ndim < 2 or f.shape[-2] != f0.shape[-2] or not f.shape[-2]:
         raise ValueError("f and f0 must have shapes (..., N, n) and (..., N, m) with one N of at least 1; found "
                          f"{tuple(f.shape)} and {tuple(f0.shape)}")
+    check.broadcast("leading axes of f and f0", f.shape[:-2], f0.shape[:-2])
     p = f.new_full((f.shape[-2],), 1 / f.shape[-2]) if weights is None else check.probabilities(
         "weights", check.real("weights", weights, None, f.dtype, f.device))
     if p.shape[-1:] != f.shape[-2:-1]:
@@ -69,6 +70,7 @@ def layer_correlations(student, teacher, x):
     if student.depth != teacher.depth or student.widths[0] != teacher.widths[0] or student.dtype != teacher.dtype:
         raise ValueError("student and teacher must have one depth, the same inputs and one dtype; found "
                          f"{student}, {student.dtype} and {teacher}, {teacher.dtype}")
+    check.broadcast("ensembles of student and teacher", student.ensemble, teacher.ensemble)
     mine, its = student(x), teacher(x)
     return [None, *(correlation(f, f0) for f, f0 in zip(mine[1:-1], its[1:-1])), None]
 
@@ -155,6 +157,8 @@ def colinear_groups(student, l=1, tol=1e-3):
     check.instance("student", student, Dense)
     if student.ensemble:
         raise ValueError(f"student must be one network; found ensemble {student.ensemble} (take a member)")
+    if student.depth < 2:
+        raise ValueError(f"student must have a hidden layer; found {student}")
     tol = check.number("tol", tol, 0, 1)
     rows, v = student.rows(check.count("l", l, 1, student.depth - 1)), student.W[l + 1]
     length = rows.norm(dim=-1)

@@ -15,7 +15,8 @@ def sharpness(student, data, *, tol=1e-6, seed=0):
 
     data : a Ladder, or a pair (inputs, labels) as `Student.propagate` takes it: L = the mean of ½ ‖f_ω - e_y‖²
         a Teacher: L = `reduced_loss`
-    tol : the residual ‖∇²L v - λ v‖ / max(1, |λ|) at which to stop; there is an eigenvalue at least as near to λ
+    tol : the residual ‖∇²L v - λ v‖ at which to stop, relative to the size of ∇²L (the Frobenius norm of what has been
+        seen of it); there is an eigenvalue at least as near to λ
     seed : int or torch.Generator; draws the vector to start from
 
     By Lanczos' method: the best v in a growing space, spanned by products of the Hessian with a vector, which autograd
@@ -51,7 +52,7 @@ def sharpness(student, data, *, tol=1e-6, seed=0):
         λ, s = torch.linalg.eigh(Q.mT @ A)
         λ, best = λ[..., -1], s[..., -1:]
         miss = (A @ best - λ[..., None, None] * (Q @ best)).norm(dim=(-2, -1))
-        if (miss <= least * λ.abs().clamp(min=1)).all():
+        if (miss <= least * A.norm(dim=(-2, -1))).all():
             break
         v = A[..., -1]
     return λ
@@ -79,5 +80,4 @@ def _loss(student, data):
         weights = uniform(inputs)
     else:
         raise TypeError(f"data must be a Teacher, a Ladder or a pair (inputs, labels); found {type(data).__name__}")
-    g = student.propagate(inputs, labels, weights).u[-1]
-    return (g.square().sum(-1) * weights).sum((-2, -1)) / 2
+    return student.propagate(inputs, labels, weights).loss(weights)

@@ -91,6 +91,9 @@ class Dense:
 
     def to(self, *args, **kwargs):
         """The network in another dtype or on another device, as `torch.Tensor.to`."""
+        dtype = self.W[1].new_empty(0).to(*args, **kwargs).dtype
+        if dtype not in check.FLOATS:
+            raise TypeError(f"dtype must be torch.float32 or torch.float64; found {dtype}")
         return self.changed(lambda x: x.to(*args, **kwargs))
 
     def member(self, *index):
@@ -157,6 +160,7 @@ class Dense:
         if target.shape[-2:] != f[-1].shape[-2:]:
             rows, outputs = f[-1].shape[-2:]
             raise ValueError(f"target must have shape (..., {rows}, {outputs}); found {tuple(target.shape)}")
+        check.broadcast("leading axes of target and outputs", target.shape[:-2], f[-1].shape[:-2])
         g, s = [None] * (self.depth + 1), [None] * (self.depth + 1)
         g[-1] = s[-1] = target - f[-1]
         for l in range(self.depth - 1, 0, -1):

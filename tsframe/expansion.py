@@ -32,7 +32,7 @@ class Expansion:
     dW: list = None
     db: list = None
     below: list = None
-    _PF: list = field(default=None, init=False, repr=False)   # P F side by side, kept by expand for weight_update
+    _kept: tuple = field(default=None, init=False, repr=False)  # teacher, F, P F side by side: by expand, for weight_update
 
 
 def expand(student, teacher, gates="mean"):
@@ -55,7 +55,7 @@ def expand(student, teacher, gates="mean"):
         f, gate = student.activate(l, H[-1], teacher.prior[l], None if given is None or l == depth else given[l])
         D.append(teacher.masked(l, gate))
         F.append(teacher.masked(l, f))
-    return _keeping(PF, Expansion(F, D, H))
+    return _keeping((teacher, tuple(F), PF), Expansion(F, D, H))
 
 
 def backward(expansion, student, teacher):
@@ -74,7 +74,7 @@ def backward(expansion, student, teacher):
         U[l] = (teacher.target - expansion.F[l] if l == depth else
                 teacher.down(l + 1, student.outgoing(l + 1, G[l + 1])))
         G[l] = teacher.masked(l, student.signal(l, expansion.H[l], expansion.D[l], U[l], teacher.prior[l]))
-    return _keeping(expansion._PF, replace(expansion, G=G, U=U))
+    return _keeping(expansion._kept, replace(expansion, G=G, U=U))
 
 
 def weight_update(expansion, teacher):
@@ -83,9 +83,9 @@ def weight_update(expansion, teacher):
     Takes any expansion with G, a measured one too. Source: Tian (2018), Theorem 3; chapter `expansion`.
     """
     _check_expansion(expansion, teacher, signals=True)
-    levels = range(1, len(expansion.G))
-    PF = expansion._PF or [None] + [side_by_side(teacher.up(l, expansion.F[l - 1])) for l in levels]
-    return [None] + [correlate(PF[l], expansion.G[l], teacher.prior[l], teacher.P[l].shape[1]) for l in levels]
+    PF = _seen(expansion, teacher)
+    return [None] + [correlate(PF[l], expansion.G[l], teacher.prior[l], teacher.P[l].shape[1])
+                     for l in range(1, len(expansion.G))]
 
 
 def bias_update(expansion, teacher):
@@ -141,7 +141,7 @@ def residuals(student, ladder, gates="mean"):
                          f"found {student.norm}")
     t, teacher = measure(student, ladder), ladder.teacher()
     r = backward(expand(student, teacher, gates), student, teacher)
-    dW, depth = weight_update(r, teacher), student.hierarchy.depth
+    dW, PF_r, depth = weight_update(r, teacher), _seen(r, teacher), student.hierarchy.depth
     out = Residuals([None], [None] * (depth + 1), [None])
     for l in range(1, depth + 1):
         p, children = teacher.prior[l], teacher.P[l].shape[1]
@@ -154,7 +154,7 @@ def residuals(student, ladder, gates="mean"):
             t.dW[l] - dW[l], focus=correlate(below - PF, t.G[l], p, children),
             decorrelation=t.dW[l] - correlate(below, t.G[l], p, children),
             inherited=correlate(error, t.G[l], p, children)
-            + correlate(r._PF[l], t.G[l] - r.G[l], p, children)))
+            + correlate(PF_r[l], t.G[l] - r.G[l], p, children)))
     none = torch.zeros_like(t.G[depth])
     out.G[depth] = _parts(t.G[depth] - r.G[depth], gate=none, broadness=none, inherited=r.F[depth] - t.F[depth],
                           gate_table=none)
@@ -167,10 +167,19 @@ def residuals(student, ladder, gates="mean"):
     return out
 
 
-def _keeping(PF, expansion):
-    """The expansion with its P F; a later `replace` drops it, so that it never outlives its F."""
-    object.__setattr__(expansion, "_PF", PF)
+def _keeping(kept, expansion):
+    """The expansion with its P F and what they were made of; a later `replace` drops them."""
+    object.__setattr__(expansion, "_kept", kept)
     return expansion
+
+
+def _seen(expansion, teacher):
+    """P F by level, side by side: as `expand` kept them, if for this teacher and these F."""
+    if expansion._kept is not None:
+        its, F, PF = expansion._kept
+        if its is teacher and all(a is b for a, b in zip(F, expansion.F)):
+            return PF
+    return [None] + [side_by_side(teacher.up(l, F)) for l, F in enumerate(expansion.F[:-1], 1)]
 
 
 def _parts(total, **parts):

@@ -38,7 +38,7 @@ def random_teacher(hierarchy, states, polarity=0.8, *, seed):
         (low, high), (left, right) = _intervals(above, rng), _intervals(below, rng)
         overlap = (torch.minimum(high[..., None], right[..., None, :])
                    - torch.maximum(low[..., None], left[..., None, :])).clamp(min=0)
-        rows = overlap / overlap.sum(-1, keepdim=True).clamp(min=1e-300)                # 0 where the prior is 0
+        rows = overlap / overlap.sum(-1, keepdim=True).clamp(min=torch.finfo(overlap.dtype).tiny)   # 0 where the prior is 0
         P.append(((1 - ρ) * below[..., None, :] + ρ * rows) * (above > 0)[..., None])
     return Teacher(hierarchy, prior, P)
 
@@ -88,16 +88,19 @@ def spread(x, sizes, prior):
     probability 0 are left out. Chapter `disentanglement`.
     """
     x = check.real("x", x)
+    if not isinstance(sizes, (list, tuple)) or not sizes:
+        raise TypeError(f"sizes must be a list of a number of states or more, one a block; found {sizes!r}")
     sizes = [check.count(f"sizes[{i}]", m) for i, m in enumerate(sizes)]
     prior = check.probabilities("prior", check.real("prior", prior, None, x.dtype, x.device))
-    if x.ndim < 2 or x.shape[-2] != prod(sizes) or prior.shape != x.shape[x.ndim - 1 - prior.ndim:-1]:
+    if (x.ndim < 2 or not prior.ndim or x.shape[-2] != prod(sizes)
+            or prior.shape != x.shape[x.ndim - 1 - prior.ndim:-1]):
         raise ValueError(f"x must have {prod(sizes)} rows, one a state of blocks {tuple(sizes)}, and prior one number "
                          f"a row; found shapes {tuple(x.shape)} and {tuple(prior.shape)}")
     out, p = [], prior[..., None]
     z = torch.arange(prod(sizes), device=x.device)
     for i, m in enumerate(sizes):
         own = torch.nn.functional.one_hot(z // prod(sizes[i + 1:]) % m, m).to(x)        # (m, m^i): block i of z
-        mean = own.mT @ (p * x) / (own.mT @ p).clamp(min=1e-300)
+        mean = own.mT @ (p * x) / (own.mT @ p).clamp(min=torch.finfo(x.dtype).tiny)
         out.append(((x - own @ mean).abs() * (p > 0)).amax(-2))
     return torch.stack(out, -2)
 
@@ -134,8 +137,8 @@ def separate(student, blocks):
 
 def _fitting(name, values, blocks):
     """The masks of `blocks`, which values (..., R, C, n_{l-1}, n_l) by level must fit."""
-    values = check.levels(name, values, len(values) - 1)
     masks = block_masks(blocks)
+    values = check.levels(name, values, check.count("len(blocks)", len(masks), 2) - 1)
     want = [tuple(m.shape) for m in masks[1:]]
     found = [tuple(v.shape[-2:]) for v in values[1:]]
     if want != found or any(v.ndim < 4 for v in values[1:]):

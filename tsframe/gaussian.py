@@ -118,7 +118,11 @@ def flow(student, teacher, *, time, step=0.05, unit=True, move_top=True, every=1
     check.count("every", every)
     for name, value in (("unit", unit), ("move_top", move_top)):
         check.flag(name, value)
-    length, steps = W.norm(dim=-1, keepdim=True), check.count("time / step", round(time / step), 0, 10**7)
+    if torch.broadcast_shapes(student.ensemble, teacher.ensemble) != student.ensemble:
+        raise ValueError("teacher must be one network, or one a student; found ensembles "
+                         f"{student.ensemble} of the student and {teacher.ensemble} of the teacher")
+    steps = check.count("time / step", round(check.number("time / step", time / step)), int(time > 0), 10**7)
+    length = W.norm(dim=-1, keepdim=True)
     seen = []
     for s in range(steps + 1):
         if s % every == 0 or s == steps:
@@ -178,8 +182,8 @@ def overlap(bias, correlation=0.0):
 
     high = max(-b, 0) + 12
     kink = [-b / r] if -b < -b / r < high else None                 # where the other's mean changes sign
-    both = quad(lambda z: _density(z) * given(z)[0], -b, high, points=kink, limit=200)[0]
-    product = quad(lambda z: _density(z) * given(z)[1] * (b + z), -b, high, points=kink, limit=200)[0]
+    both = quad(lambda z: _density(z) * given(z)[0], -b, high, points=kink, limit=200, epsabs=0)[0]
+    product = quad(lambda z: _density(z) * given(z)[1] * (b + z), -b, high, points=kink, limit=200, epsabs=0)[0]
     return float(both / on), float(product / square)
 
 
@@ -210,6 +214,7 @@ def _two_layers(student, teacher):
     if student.widths[::2] != teacher.widths[::2] or student.leak != teacher.leak:
         raise ValueError(f"student and teacher must have the same inputs, outputs and leak; found {student} and "
                          f"{teacher}, leaks {student.leak:g} and {teacher.leak:g}")
+    check.broadcast("ensembles of student and teacher", student.ensemble, teacher.ensemble)
     if student.dtype != teacher.dtype or student.device != teacher.device:
         raise TypeError("student and teacher must have one dtype and device; found "
                         f"{student.dtype} and {teacher.dtype}")

@@ -180,7 +180,7 @@ class Ladder:
         check.count("n", n, 0, check.MOST if check.flag("replace", replace) else len(self.labels))
         check.size("a sample", *many, n, *self.inputs.shape[1:])
         low, high = self.weights.min().item(), self.weights.max().item()
-        if not replace and high - low > check.tolerance(self.weights):
+        if not replace and high - low > check.tolerance(self.weights) * high:
             raise ValueError("replace must be True where rows have different weights; "
                              f"found weights from {low:g} to {high:g}")
         rng = check.generator(seed)

@@ -112,8 +112,9 @@ def fixed_readout(f, f0, V0):
                          f"{tuple(f.shape)}, {tuple(f0.shape)}, {tuple(V0.shape)}")
     L, cross = f.mT @ f / f.shape[-2], f.mT @ f0 / f.shape[-2]
     λ = torch.linalg.eigvalsh(L)
-    low, high = λ[..., 0].min().item(), λ[..., -1].max().item()
-    if low <= 8 * f.shape[-1] * torch.finfo(f.dtype).eps * high:
+    bad = λ[..., 0] <= 8 * f.shape[-1] * torch.finfo(f.dtype).eps * λ[..., -1]
+    if bad.any():
+        low, high = λ[bad][0, [0, -1]].tolist()
         raise ValueError("f must have linearly independent columns for a unique readout; the eigenvalues of E[f f^T] "
                          f"found go from {low:.3g} to {high:.3g}")
     return torch.linalg.solve(L, cross @ V0.mT).mT
@@ -217,6 +218,7 @@ def _pair(student, teacher, depth=None):
     if student.depth != teacher.depth or any(student.widths[i] != teacher.widths[i] for i in (0, -1)):
         raise ValueError("student and teacher must have one depth, and the same inputs and outputs; found "
                          f"{student} and {teacher}")
+    check.broadcast("ensembles of student and teacher", student.ensemble, teacher.ensemble)
     if student.norm is not None or teacher.norm is not None:
         raise ValueError(f"student and teacher must be without norm; found {student.norm} and {teacher.norm}")
     if student.dtype != teacher.dtype or student.device != teacher.device:

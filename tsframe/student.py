@@ -176,7 +176,8 @@ class Student(nn.Module):
     def _targets(self, labels, inputs):
         """One row a row of the inputs, (..., 1, N, n_L): the labels' one-hot vectors, or the targets given for them."""
         rows = inputs.shape[:-2]
-        if getattr(labels, "ndim", len(rows)) == len(rows) + 1:
+        ndim = labels.ndim if hasattr(labels, "ndim") else check.real("labels", labels).ndim
+        if ndim == len(rows) + 1:
             targets = check.real("labels", labels, (*rows, self.widths[-1]), inputs.dtype, inputs.device)
         else:
             labels = check.integers("labels", labels, tuple(rows), self.widths[-1] - 1, "class indices")
@@ -204,6 +205,10 @@ class Pass(NamedTuple):
             seen = side_by_side(hierarchy.gather(l, self.f[l - 1], -3))
             dW.append(correlate(seen, self.g[l], weights, hierarchy.children[l].shape[1]))
         return dW, [None] + [weights @ g for g in self.g[1:]]
+
+    def loss(self, weights):
+        """½ E‖u_ω‖², the mean of ½ ‖f_ω - e_y‖² over rows of these weights (N,), one number a student."""
+        return (self.u[-1].square().sum(-1) * weights).sum((-2, -1)) / 2
 
 
 def uniform(inputs):

@@ -18,10 +18,11 @@ from . import _checks as check
 def sweep(function, grid, *, folder=None, jobs=-1, progress=False):
     """[(setting, function(**setting)), ...] for every combination of the values in `grid`, in its order.
 
-    function : of keyword arguments that returns anything that pickles; defined at the top of a module or a notebook
+    function : of keyword arguments that returns anything that pickles; defined at the top of a module or a notebook, and
+        with a `folder` by `def`, without a closure
     grid : {name: list of values}, values that JSON can hold (numbers, text, True, None, lists); a seed is one of them
     folder : where each result is kept as it comes, one file a setting; what is there is not computed again, so that
-        a sweep goes on where it was cut off. A file belongs to the setting and to the function's name and source:
+        a sweep goes on where it was cut off. A file belongs to the setting and to the function's module, name and source:
         a changed function starts anew, but not one changed in what it calls. Files are pickles: use no folder that
         you do not trust
     jobs : how many at once, as joblib's n_jobs; -1 is all cores. Each call computes on one thread, so that numbers do
@@ -40,7 +41,8 @@ def sweep(function, grid, *, folder=None, jobs=-1, progress=False):
     settings, jobs = _settings(function, grid), _jobs(jobs)
     check.flag("progress", progress)
     folder, found = None if folder is None else Path(folder), {}
-    keys = [_key(function, setting) for setting in settings]
+    identity = None if folder is None else _identity(function)
+    keys = [_key(identity, setting) for setting in settings]
     if folder is not None:
         if folder.exists() and not folder.is_dir():
             raise ValueError(f"folder must be a folder; found the file {folder}")
@@ -51,12 +53,17 @@ def sweep(function, grid, *, folder=None, jobs=-1, progress=False):
     with tqdm(total=len(settings), initial=len(found), disable=not progress, leave=False) as bar:
         failed = None
         for key, ok, result in run(joblib.delayed(_one)(function, key, setting) for key, setting in missing):
+            if ok and folder is not None:
+                try:
+                    kept = pickle.dumps(result)
+                except Exception as error:
+                    ok, result = False, error
+                else:
+                    _keep(folder / f"{key}.pkl", kept)
             if not ok:
                 failed = failed or (key, result)
                 continue
             found[key] = result
-            if folder is not None:
-                _keep(folder / f"{key}.pkl", result)
             bar.update()
     if failed is not None:
         setting = settings[keys.index(failed[0])]
@@ -131,26 +138,34 @@ def _name(function):
     return getattr(function, "__qualname__", type(function).__qualname__)
 
 
-def _key(function, setting):
-    """Digest of the function's name and source and of the setting."""
+def _identity(function):
+    """Module, name and source of a function that holds no values which its source does not show."""
     try:
-        source = inspect.getsource(function)
-    except (OSError, TypeError):                                    # typed at a prompt, or not a Python function
-        source = ""
-    text = json.dumps([_name(function), source, setting], sort_keys=True)
+        if inspect.isfunction(function) and not function.__closure__ and function.__name__ != "<lambda>":
+            return [function.__module__, _name(function), inspect.getsource(function)]
+        what = "it is no function of that kind"
+    except OSError as error:                                        # typed at a prompt
+        what = str(error)
+    raise TypeError("function must be written by def, without a closure, where results are kept: its source is their "
+                    f"key; found {function!r} ({what})")
+
+
+def _key(identity, setting):
+    """Digest of what a function is and of the setting."""
+    text = json.dumps([identity, setting], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
 def _load(path):
-    """The result in a file, or _NOTHING where there is none or it was cut off."""
+    """The result in a file, or _NOTHING where there is none or it cannot be read."""
     try:
         return pickle.loads(path.read_bytes())
-    except (FileNotFoundError, EOFError, pickle.UnpicklingError):
+    except Exception:                                               # damaged bytes raise what they like
         return _NOTHING
 
 
-def _keep(path, result):
-    """Write it whole or not at all."""
+def _keep(path, kept):
+    """Write bytes whole or not at all."""
     with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as part:
-        part.write(pickle.dumps(result))
+        part.write(kept)
     os.replace(part.name, path)

@@ -126,5 +126,4 @@ def _updates(data, batch, seed):
 def _sample_update(student, inputs, labels, weights):
     """Mean loss and expected descent direction of the real network on weighted rows."""
     rows = student.propagate(inputs, labels, weights)
-    loss = (rows.g[-1].square().sum(-1) * weights).sum((-2, -1)) / 2
-    return loss, *rows.update(student.hierarchy, weights)
+    return rows.loss(weights), *rows.update(student.hierarchy, weights)
