@@ -120,6 +120,14 @@ def test_scripts_are_light():
     assert len(gzip.compress((_base.page_script() + _base.style()).encode())) < 45_000
 
 
+@pytest.mark.parametrize("file", sorted(_base.HERE.glob("*.js")), ids=lambda f: f.stem)
+def test_scripts_use_what_they_import(file):
+    text = file.read_text(encoding="utf-8")
+    rest = re.sub(r"^import .*$", "", text, flags=re.M)
+    names = re.findall(r"\w+", " ".join(re.findall(r"^import \{(.*)\}", text, flags=re.M)))
+    assert [n for n in names if not re.search(rf"(?<![\w.]){n}\b", rest)] == []
+
+
 def test_numbers_are_the_pages(chromium):
     """The same seeds give the same uniform and normal numbers, weights and trees in Python and in the page."""
     tab = chromium.new_page()
