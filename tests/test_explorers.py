@@ -43,8 +43,12 @@ def test_settings_are_traits_that_refuse_other_values(name):
         wrong = "other" if d["values"] else d["most"] + 1
         with pytest.raises(traitlets.TraitError, match=d["key"]):
             kind(**{d["key"]: wrong})
-    with pytest.raises(ValueError, match="settings among .*found polarty"):
-        kind(polarty=1)
+        if isinstance(d["start"], float) and not d["values"]:
+            with pytest.raises(traitlets.TraitError, match=d["key"]):
+                kind(**{d["key"]: float("nan")})
+    for unknown in ["polarty"] + ["teacher"] * (name not in TAUGHT):
+        with pytest.raises(ValueError, match=f"settings among .*found {unknown}"):
+            kind(**{unknown: 1})
 
 
 @each
@@ -62,16 +66,17 @@ def test_html_carries_the_settings_and_a_picture_of_the_start(name):
 
 
 @pytest.mark.parametrize("name", TAUGHT)
-def test_teacher_of_your_own_is_checked(name):
+def test_teacher_of_your_own_is_checked(name, monkeypatch):
     explorer = TAUGHT[name]()
     with pytest.raises(TypeError, match="teacher must be a Teacher; found int"):
         explorer.teacher = 3
     assert explorer.teacher is None and explorer.history is None and explorer.results == {}
     wide = tsf.Teacher.latent_tree(tsf.Hierarchy.tree(1, 100), 60, .5, seed=0)
-    with pytest.raises(ValueError, match="at most 200000 numbers.*found 360000"):
-        explorer.teacher = wide
     mine = tsf.Teacher.latent_tree(tsf.Hierarchy.tree(2), 3, .5, seed=0)
     explorer.teacher = mine
+    with monkeypatch.context() as m, pytest.raises(ValueError, match="at most 200000 numbers.*found 723600"):
+        m.setattr(tsf.Teacher, "dense", None)                                 # counted before a table is built
+        explorer.teacher = wide
     assert explorer.teacher is mine and explorer._given["children"][2] == [[0, 1]]
     explorer.teacher = None
     assert explorer._given is None
@@ -86,6 +91,16 @@ def test_teachers_that_cannot_be_drawn_from_are_refused():
     regression = tsf.Teacher(h, [None, [[.5, .5]]], [None, [[[[1, 0], [0, 1]]] * 2]], target=[[1., 2], [0, 1]])
     with pytest.raises(ValueError, match="target"):
         explorers.TableSpace(teacher=regression)
+
+
+def test_sampler_draws_only_from_laws():
+    overlapping = tsf.Teacher.latent_tree(tsf.Hierarchy.pyramid(5, 3, 1), 2, .5, seed=0)
+    with pytest.raises(ValueError, match="one parent per region"):
+        explorers.Sampler(overlapping, 0)
+    signed = tsf.Teacher(tsf.Hierarchy.tree(1), [None, [[.5, .5]]], [None, [[[[1, 0], [0, 1]]] * 2]], target=[[1., -1], [-1, 1]])
+    with pytest.raises(ValueError, match="target"):
+        explorers.Sampler(signed, 0)(4)
+    assert explorers.Sampler(signed, 0).states(4)[0].shape == (4, 2)
 
 
 def test_padding_goes_to_the_page():
@@ -103,6 +118,14 @@ def test_colours_are_the_books():
 
 def test_scripts_are_light():
     assert len(gzip.compress((_base.page_script() + _base.style()).encode())) < 45_000
+
+
+@pytest.mark.parametrize("file", sorted(_base.HERE.glob("*.js")), ids=lambda f: f.stem)
+def test_scripts_use_what_they_import(file):
+    text = file.read_text(encoding="utf-8")
+    rest = re.sub(r"^import .*$", "", text, flags=re.M)
+    names = re.findall(r"\w+", " ".join(re.findall(r"^import \{(.*)\}", text, flags=re.M)))
+    assert [n for n in names if not re.search(rf"(?<![\w.]){n}\b", rest)] == []
 
 
 def test_numbers_are_the_pages(chromium):
@@ -200,6 +223,17 @@ def test_all_are_ready_within_a_second(visit):
     tab.wait_for_function("document.documentElement.dataset.explorers == 'ready'")
     assert time.perf_counter() - began < 1
     still(tab)
+
+
+def test_an_explorer_that_fails_leaves_the_others_alive(chromium, tmp_path):
+    broken = explorers.Hull.to_html().replace("data-explorer=\"{", "data-explorer=\"{NaN")
+    (tmp_path / "page.html").write_text(stills.page(broken, explorers.Winners.to_html()), encoding="utf-8")
+    tab, said = chromium.new_page(), []
+    tab.on("console", lambda m: said.append(m.text))
+    tab.goto((tmp_path / "page.html").as_uri())
+    tab.wait_for_function("document.querySelector('#explorer-winners').dataset.state == 'still'")
+    assert "JSON" in said[0] and tab.locator("#explorer-hull .picture > svg").first.is_visible()
+    tab.close()
 
 
 def test_stills_are_what_the_page_draws(chromium):
@@ -565,7 +599,7 @@ def test_a_table_of_your_own_is_checked():
         with pytest.raises(ValueError, match=complaint):
             explorer.table = table
     explorer.table = torch.eye(3).repeat(2, 1)
-    assert len(explorer.table) == 6
+    assert len(explorer.table) == 6 and explorers.Hull(table=explorer.table).table == explorer.table
 
 
 # ---- in Jupyter: the same script, with a widget's model in the place of the page's address
@@ -618,6 +652,22 @@ def test_widget_takes_a_teacher_and_returns_results(chromium, name):
     assert tab.evaluate("saved").__len__() > before
     tab.evaluate("leave()")
     assert tab.evaluate("el.childElementCount") == 0
+    tab.close()
+
+
+def test_leaf_states_that_look_alike_are_one_input(chromium):
+    """Two states of the same features, or one in their place: every number stays."""
+    tab, h, found = chromium.new_page(), tsf.Hierarchy.tree(1), []
+    for P, features in (([[.5, .5], [.1, .9]], [[1, 0], [0, 1]]), ([[.5, .25, .25], [.1, .3, .6]], [[1, 0], [0, 1], [0, 1]])):
+        t = tsf.Teacher(h, [None, [[.5, .5]]], [None, [[P, P]]], [features, features])
+        explorer = explorers.TableSpace(teacher=t)
+        tab.evaluate(MODEL, [explorer._esm, state(explorer)])
+        resting(tab)
+        found.append(tab.evaluate("saved.at(-1)._result"))
+        tab.evaluate("leave()")
+    for key in ("floor", "best", "tables", "samples"):
+        one, two = (torch.tensor(r[key]).double() for r in found)
+        assert torch.allclose(one, two, rtol=1e-9), key
     tab.close()
 
 

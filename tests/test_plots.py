@@ -1,5 +1,6 @@
 """Drawing: every function draws on the axes it is given, in the book's colours, and refuses what it cannot draw."""
 import importlib.util
+import json
 import re
 from types import SimpleNamespace as Object
 
@@ -200,6 +201,17 @@ def test_a_player_holds_every_frame_and_shows_the_last(tmp_path):
 def test_a_player_needs_times_and_words(times, alt, message):
     with pytest.raises(ValueError, match=message):
         plots.player(lambda i: None, times, alt)
+
+
+def test_a_player_keeps_what_is_read_as_it_was_written():
+    draw = lambda i: plt.figtext(.5, .5, "γ = 0.00125")                                # noqa: E731
+    html = str(plots.player(draw, [0, 1], r"a \d \g<0> step", label="</script> {:g}"))
+    assert html.count("γ = 0.00125") == 2 and r'aria-label="a \d \g&lt;0&gt; step"' in html
+    assert not re.search(r"<[^>]*\d\.\d{3}", html), "places are rounded"
+    assert html.count("</script>") == 1 and json.loads(re.search("names = (.*);", html)[1]) == ["</script> 0", "</script> 1"]
+    with pytest.raises(ZeroDivisionError):
+        plots.player(lambda i: 1 / 0, [0], "nothing")
+    assert not plt.get_fignums()
 
 
 # numbers in the text

@@ -409,9 +409,11 @@ def player(draw, times, alt, label="t = {:g}", seconds=6):
     with mpl.rc_context({"svg.fonttype": "none"}):              # letters as text: a tenth of the bytes
         for i in range(len(times)):
             figure, file = plt.figure(), io.StringIO()
-            draw(i)
-            figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
-            plt.close(figure)
+            try:
+                draw(i)
+                figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+            finally:
+                plt.close(figure)
             svg = re.sub(r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>|<!--.*?-->", "",
                          file.getvalue(), flags=re.S)
             frames.append(svg[svg.index("<svg"):])
@@ -419,11 +421,12 @@ def player(draw, times, alt, label="t = {:g}", seconds=6):
     for i, svg in enumerate(frames):
         svg = re.sub(r'\bid="', f'id="{key}-{i}-', svg)
         svg = re.sub(r'(href="#|url\(#)', rf"\g<1>{key}-{i}-", svg)
-        svg = re.sub(r"-?\d+\.\d{3,}", lambda m: f"{float(m[0]):.2f}", svg)
+        svg = re.sub(r"<[^>]*>", _rounded, svg)
         width, height = figure.get_size_inches()
         head = (f'<svg viewBox="0 0 {width * 72:g} {height * 72:g}" class="fig" style="--w:{width:g}" role="img"'
                 f' aria-label="{escape(alt)}"{" hidden" * (i < last)}>')
-        frames[i] = recolour(re.sub(r"<svg[^>]*>", head, svg, count=1))
+        frames[i] = recolour(re.sub(r"<svg[^>]*>", lambda tag: head, svg, count=1))
+    names = json.dumps([label.format(t) for t in times]).replace("<", r"\u003c")          # no label ends the script
     return _Player(f'''<div class="player" id="{key}">{"".join(frames)}
 <p class="controls"><button type="button">Play</button>
 <input type="range" min="0" max="{last}" value="{last}" aria-label="time">
@@ -438,7 +441,7 @@ def player(draw, times, alt, label="t = {:g}", seconds=6):
 <script>(() => {{
   const box = document.getElementById("{key}"), frames = box.querySelectorAll("svg");
   const [button, range, out] = ["button", "input", "output"].map(name => box.querySelector(name));
-  const names = {json.dumps([label.format(t) for t in times])};
+  const names = {names};
   let clock = 0;
   const show = () => {{
     frames.forEach((svg, i) => svg.toggleAttribute("hidden", i != range.value));
@@ -460,6 +463,11 @@ def player(draw, times, alt, label="t = {:g}", seconds=6):
   }});
   show();
 }})();</script></div>''')
+
+
+def _rounded(tag):
+    """A tag with places to a hundredth of a point; the numbers between tags are the reader's."""
+    return re.sub(r"-?\d+\.\d{3,}", lambda m: f"{float(m[0]):.2f}", tag[0])
 
 
 class _Player(str):

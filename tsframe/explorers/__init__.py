@@ -89,6 +89,7 @@ class Hull(Explorer):
     """
 
     name, code, title = "hull", "hull", "Which states can one node tell apart?"
+    gives = "table"
     pull = dial(0.0, "pull the last state", 0.0, 1.0, 0.02)
     corner = dial(2, "to corner", 1, 3)
     state = dial(6, "state cut off", 1, 6)

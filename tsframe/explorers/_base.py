@@ -18,6 +18,18 @@ MODULES = ["engine", "draw", "explorer"]         # then one a class, in alphabet
 LARGEST = 200_000                                # numbers of a teacher that goes to the page
 
 
+class Number(traitlets.Float):
+    """A float; NaN is none, though no bound refuses it."""
+
+    info_text = "a number"
+
+    def validate(self, obj, value):
+        value = super().validate(obj, value)
+        if value != value:
+            self.error(obj, value)
+        return value
+
+
 def dial(start, label, least=None, most=None, step=1, values=None, kind="range", makes=False):
     """A setting: a trait, and what the page needs to make a control of it. `values` lists the possible ones.
 
@@ -26,7 +38,7 @@ def dial(start, label, least=None, most=None, step=1, values=None, kind="range",
     about = dict(label=label, least=least, most=most, step=step, values=values, kind=kind, makes=makes)
     if values is not None:
         return traitlets.Enum(list(values), start).tag(sync=True, dial=about)
-    number = traitlets.Int if isinstance(start, int) else traitlets.Float
+    number = traitlets.Int if isinstance(start, int) else Number
     return number(start, min=least, max=most).tag(sync=True, dial=about)
 
 
@@ -59,8 +71,10 @@ WIDGET = """export default { render({ model, el }) {
 } };
 """
 PAGE = """for (const el of document.querySelectorAll("[data-explorer]")) {
-  const spec = JSON.parse(el.dataset.explorer);
-  $explorer.mount(el, explorers[spec.code], spec);
+  try {
+    const spec = JSON.parse(el.dataset.explorer);
+    $explorer.mount(el, explorers[spec.code], spec);
+  } catch (error) { console.error(error); }                        // the others go on
 }
 for (const el of document.querySelectorAll(".hero")) $hero.hero(el);
 document.documentElement.dataset.explorers = "ready";
@@ -85,6 +99,7 @@ class Explorer(anywidget.AnyWidget):
 
     _esm, _css = script(WIDGET), style()
     name = title = code = None
+    gives = None                                 # the property that takes something of your own
     _spec = traitlets.Dict().tag(sync=True)
     _given = traitlets.Any(None, allow_none=True).tag(sync=True)
     _result = traitlets.Dict().tag(sync=True)
@@ -100,13 +115,13 @@ class Explorer(anywidget.AnyWidget):
             cls.__doc__ = cls.__doc__.rstrip() + "\n\n    Settings and their starts\n    ----\n    " + "\n    ".join(rows) + "\n    "
 
     def __init__(self, **settings):
-        unknown = settings.keys() - self.settings().keys() - {"teacher"}
+        given = settings.pop(self.gives, None)
+        unknown = settings.keys() - self.settings().keys()
         if unknown:
             raise ValueError(f"{type(self).__name__} must have settings among {', '.join(self.settings())}; found {', '.join(sorted(unknown))}")
-        teacher = settings.pop("teacher", None)
         super().__init__(_spec=self.spec(), **settings)
-        if teacher is not None:
-            self.teacher = teacher
+        if given is not None:
+            setattr(self, self.gives, given)
 
     @classmethod
     def settings(cls):
@@ -154,6 +169,8 @@ class Explorer(anywidget.AnyWidget):
 class Taught(Explorer):
     """An explorer that also takes a teacher of your own: `explorer.teacher = teacher`."""
 
+    gives = "teacher"
+
     @property
     def teacher(self):
         """The teacher that was given, or None: then the settings make one."""
@@ -161,10 +178,11 @@ class Taught(Explorer):
 
     @teacher.setter
     def teacher(self, teacher):
+        given = None
         if teacher is not None:
-            self.check(check.instance("teacher", teacher, Teacher))
-        self._teacher = teacher
-        self._given = None if teacher is None else described(teacher)
+            given = described(check.instance("teacher", teacher, Teacher))
+            self.check(teacher)
+        self._teacher, self._given = teacher, given
 
     def check(self, teacher):
         """Raise where this explorer cannot show the teacher."""
@@ -178,11 +196,11 @@ class Taught(Explorer):
 
 def described(teacher):
     """A teacher as the page takes it: nested lists, tables dense."""
-    h = teacher.hierarchy
-    tables = [None, *(teacher.dense(l) for l in range(1, h.depth + 1))]
-    count = sum(p.numel() for p in tables[1:])
+    h, m = teacher.hierarchy, teacher.states
+    count = (sum(h.children[l].numel() * m[l] * m[l - 1] for l in range(1, h.depth + 1))
+             + teacher.features.numel() + teacher.target.numel())
     if count > LARGEST:
-        raise ValueError(f"teacher must have tables of at most {LARGEST} numbers to be shown in a page; found {count}")
+        raise ValueError(f"teacher must have tables, features and targets of at most {LARGEST} numbers to be shown in a page; found {count}")
     return dict(children=[None, *(c.tolist() for c in h.children[1:])], prior=[p.tolist() for p in teacher.prior],
-                P=[None, *(p.double().tolist() for p in tables[1:])], features=teacher.features.double().tolist(),
+                P=[None, *(teacher.dense(l).double().tolist() for l in range(1, h.depth + 1))], features=teacher.features.double().tolist(),
                 target=teacher.target.double().tolist(), classes=teacher.target.shape[1])

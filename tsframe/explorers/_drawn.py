@@ -63,11 +63,12 @@ class Sampler:
 
     def __init__(self, teacher, seed, stream=100):
         self.teacher, self.random = check.instance("teacher", teacher, Teacher), Generator(seed, stream)
+        teacher.sample_states(0, seed=0)             # raises where there is no latent tree
 
     def __call__(self, n, seed=None):
         """Inputs (n, R_0, n_0) and labels (n,); the seed that `train` hands over is not used."""
         t, z = self.teacher, self.states(n)
-        label = self._draw(t.target[z[-1][:, 0]])
+        label = self._draw(t.label_law[z[-1][:, 0]])
         return t.features[torch.arange(t.hierarchy.leaves), z[0]], label
 
     def states(self, n):

@@ -1,6 +1,6 @@
 // Chapter disentanglement: two independent parts in every region, and the weights that could cross between them.
 import { teacher, pyramid, student, generator, expansion, descend, expand, backward } from "./engine.js";
-import { ink, number, percent, range, words } from "./draw.js";
+import { ink, number, range, words } from "./draw.js";
 
 const STATES = [[4, 3, 4, 3, 2], [3, 4, 3, 4, 3]], NODES = [[4, 4, 3, 4, 1], [3, 3, 4, 3, 1]], RATE = 0.1, POLARITY = 0.9;
 

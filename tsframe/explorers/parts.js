@@ -1,6 +1,6 @@
 // Chapter expansion: what the tables say of a student on a latent tree, what the network does, and where they part.
-import { teacher, latentTree, tree, student, generator, expansion, descend, expand, sample, enumerate, ladder, sampleStates, residuals } from "./engine.js";
-import { number, words, range, ceiling } from "./draw.js";
+import { teacher, latentTree, tree, student, generator, expansion, descend, sample, enumerate, ladder, residuals } from "./engine.js";
+import { number, words, range } from "./draw.js";
 
 const MOST = 8192, DRAWN = 2000;                                  // joint states to list; else draws whose law is taken for the truth
 const KINDS = { "activations F": "F", "signals G": "G", "updates ΔW": "dW" };

@@ -10,9 +10,10 @@ function examination(t, seed) {
   let z = new Int32Array(R * N);
   if (all) for (let i = 0; i < N; i++) for (let r = 0; r < R; r++) z[r * N + i] = Math.floor(i / m ** r) % m;
   else z = sampleStates(t, N, generator(seed, 200))[0];
+  const own = Float64Array.from({ length: t.prior[0].length * m }, (_, i) => +(i % m === Math.floor(i / m) % m));      // states may look alike: each is weighed as itself
   const post = posterior(t, z, N), width = t.features.length / t.prior[0].length, inputs = new Float64Array(R * N * width);
   for (let r = 0; r < R; r++) for (let i = 0; i < N; i++) for (let k = 0; k < width; k++) inputs[(r * N + i) * width + k] = t.features[(r * m + z[r * N + i]) * width + k];
-  const weights = all ? post.p : new Float64Array(N).fill(1 / N), batch = rows(h, inputs, post.target, N, Float64Array, weights);
+  const weights = all ? posterior({ ...t, features: own }, z, N).p : new Float64Array(N).fill(1 / N), batch = rows(h, inputs, post.target, N, Float64Array, weights);
   let floor = 0, best = 0;
   for (let i = 0; i < N; i++) {
     const q = Array.from(post.target.subarray(i * t.classes, (i + 1) * t.classes));
