@@ -431,15 +431,20 @@ def test_garbage_in_several_arguments(data):
     attempt(name, **{spoiled: data.draw(garbage()) for spoiled in data.draw(names)})
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_every_awkward_object_in_every_argument(name):
-    for spoiled in CALLS[name][1]:
-        for value in AWKWARD:
+def spoil_each(attempt, name, arguments, values):
+    """Every value in the place of every argument."""
+    for spoiled in arguments:
+        for value in values:
             try:
                 attempt(name, **{spoiled: value})
             except Exception as error:
                 error.add_note(f"in {name}({spoiled}={value!r})")
                 raise
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_awkward_object_in_every_argument(name):
+    spoil_each(attempt, name, CALLS[name][1], AWKWARD)
 
 
 # ---- good objects, spoiled in one entry --------------------------------------------------------------------------

@@ -117,13 +117,7 @@ def test_a_seed_is_asked_for_by_name_wherever_something_is_drawn(call):
 
 @pytest.mark.parametrize("name", CALLS)
 def test_every_awkward_object_in_every_argument(name):
-    for spoiled in CALLS[name][1]:
-        for value in AWKWARD:
-            try:
-                attempt(name, **{spoiled: value})
-            except Exception as error:
-                error.add_note(f"in {name}({spoiled}={value!r})")
-                raise
+    base.spoil_each(attempt, name, CALLS[name][1], AWKWARD)
 
 
 @given(st.data())

@@ -90,6 +90,20 @@ def shaped(name, x, shape):
     return x
 
 
+def sizes(name, value):
+    """`value` as a tuple of sizes of axes, each at least 1."""
+    if not isinstance(value, (list, tuple)):
+        raise TypeError(f"{name} must be a tuple of sizes; found {type(value).__name__} {value!r}")
+    return tuple(count(f"{name}[{i}]", n) for i, n in enumerate(value))
+
+
+def finite_loss(loss, step, lr):
+    """Raise unless the losses of all students are finite."""
+    if not torch.isfinite(loss).all():
+        who = f" of students {(~torch.isfinite(loss)).nonzero().tolist()}" if loss.ndim else ""
+        raise ValueError(f"training must keep the loss finite; at step {step} the loss{who} is not, with lr={lr:g}")
+
+
 def broadcast(name, a, b):
     """The common shape of leading axes a and b."""
     try:

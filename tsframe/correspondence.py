@@ -6,7 +6,8 @@ from scipy.optimize import linear_sum_assignment
 from scipy.sparse.csgraph import connected_components
 
 from . import _checks as check
-from .dense import Dense
+from .batchnorm import BatchNorm
+from .dense import Dense, unit_rows
 from .expansion import Expansion
 from .ladder import Ladder
 from .student import Student
@@ -162,7 +163,7 @@ def colinear_groups(student, l=1, tol=1e-3):
     tol = check.number("tol", tol, 0, 1)
     rows, v = student.rows(check.count("l", l, 1, student.depth - 1)), student.W[l + 1]
     length = rows.norm(dim=-1)
-    unit = rows / torch.where(length > 0, length, 1)[:, None]
+    unit = unit_rows(rows)
     cos = unit @ unit.T
     off = (unit[:, None] - cos[..., None] * unit).norm(dim=-1)              # the sine, accurate where it is small
     joined = (off <= tol) & (length > 0)[:, None] & (length > 0)
@@ -179,10 +180,8 @@ def colinear_groups(student, l=1, tol=1e-3):
 
 def _standard(f, p):
     """Columns of mean 0 and length 1 under the weights p (..., N, 1), times √p; 0 and marked where nothing varies."""
-    c = f - (p * f).sum(-2, keepdim=True)
-    variance, square = ((p * x.square()).sum(-2) for x in (c, f))
-    still = variance <= (64 * torch.finfo(f.dtype).eps) ** 2 * square
-    return p.sqrt() * c * torch.where(still, 0, torch.where(still, 1, variance).rsqrt()).unsqueeze(-2), still
+    v, inverse = BatchNorm()._parts(f, p[..., 0])
+    return p.sqrt() * v, inverse.squeeze(-2) == 0
 
 
 def _ρ(correlation, name="correlation"):

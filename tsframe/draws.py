@@ -16,9 +16,7 @@ def dense_student(widths, *, ensemble=(), init="torch", bias=True, leak=0.0, nor
     leak, norm : as in `Dense`
     """
     widths, rng, dtype = _widths(widths), check.generator(seed), _float(dtype)
-    if not isinstance(ensemble, (list, tuple)):
-        raise TypeError(f"ensemble must be a tuple of sizes; found {type(ensemble).__name__} {ensemble!r}")
-    ensemble = tuple(check.count(f"ensemble[{i}]", n) for i, n in enumerate(ensemble))
+    ensemble = check.sizes("ensemble", ensemble)
     if isinstance(init, str):
         check.choice("init", init, ("torch", "unit"))
     else:

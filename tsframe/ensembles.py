@@ -59,10 +59,7 @@ def train_dense(student, teacher, data, *, steps, lr, batch=64, seed, unit=None,
         signal = net.forward(x, target)
         if recorded:
             loss = (signal.square().sum((-2, -1)) / 2 / batch).view(student.ensemble).cpu()
-            if not torch.isfinite(loss).all():
-                who = f" of students {(~torch.isfinite(loss)).nonzero().tolist()}" if loss.ndim else ""
-                raise ValueError(f"training must keep the loss finite; at step {step} the loss{who} is not, "
-                                 f"with lr={rate:g}")
+            check.finite_loss(loss, step, rate)
             history.steps.append(step)
             losses.append(loss)
             net.write_back()

@@ -174,9 +174,7 @@ class Ladder:
 
         replace : with False no row comes twice in a sample; the rows of the ladder must have equal weights for that
         """
-        if not isinstance(many, (list, tuple)):
-            raise TypeError(f"many must be a tuple of sizes; found {type(many).__name__} {many!r}")
-        many = [check.count(f"many[{i}]", k) for i, k in enumerate(many)]
+        many = check.sizes("many", many)
         check.count("n", n, 0, check.MOST if check.flag("replace", replace) else len(self.labels))
         check.size("a sample", *many, n, *self.inputs.shape[1:])
         low, high = self.weights.min().item(), self.weights.max().item()

@@ -38,9 +38,7 @@ class Student(nn.Module):
         self.hierarchy = hierarchy
         widths = check.levels("widths", widths, hierarchy.depth, first_is_none=False)
         self.widths = [check.count(f"widths[{l}]", n) for l, n in enumerate(widths)]
-        if not isinstance(ensemble, (list, tuple)):
-            raise TypeError(f"ensemble must be a tuple of sizes; found {type(ensemble).__name__} {ensemble!r}")
-        self.ensemble = tuple(check.count(f"ensemble[{i}]", n) for i, n in enumerate(ensemble))
+        self.ensemble = check.sizes("ensemble", ensemble)
         self.activation = check.choice("activation", activation, ("relu", "linear"))
         if norm is not None and not isinstance(norm, BatchNorm):
             norm = BatchNorm(check.choice("norm", norm, (None, "before", "after")))

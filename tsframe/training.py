@@ -56,9 +56,7 @@ def train(student, data, *, steps, lr, method="sgd", momentum=0.9, batch=None, s
     for step in tqdm(range(steps + 1), disable=not progress, leave=False):
         with torch.no_grad():
             loss, dW, db = update(student)
-        if not torch.isfinite(loss).all():
-            who = f" of students {(~torch.isfinite(loss)).nonzero().tolist()}" if loss.ndim else ""
-            raise ValueError(f"training must keep the loss finite; at step {step} the loss{who} is not, with lr={lr:g}")
+        check.finite_loss(loss, step, lr)
         if step % every == 0 or step == steps:
             history.steps.append(step)
             losses.append(loss)
